@@ -1,0 +1,1 @@
+"""The OpenTelemetry Collector: how it is built, which configuration each of its processes loads, and the check of both."""
