@@ -90,46 +90,72 @@ class Settings(BaseSettings):
 
     # What runs.
     mode: Literal["offline", "online"] = Field(
-        "offline", description="offline: the local cloud stands in for the vendors. online: the real vendors.", json_schema_extra=_group("What runs")
+        "offline",
+        description="offline: the local cloud stands in for the vendors. online: the real vendors.",
+        json_schema_extra=_group("What runs"),
     )
     backends: Annotated[frozenset[Backend], NoDecode] = Field(
         frozenset(Backend), description="Backends that receive telemetry, separated by commas.", json_schema_extra=_group("What runs")
     )
     xray_paths: Annotated[frozenset[XRayTransport], NoDecode] = Field(
-        frozenset(XRayTransport), description="Ways to X-Ray: its SDK through the daemon, OTLP through the Collector.", json_schema_extra=_group("What runs")
+        frozenset(XRayTransport),
+        description="Ways to X-Ray: its SDK through the daemon, OTLP through the Collector.",
+        json_schema_extra=_group("What runs"),
     )
     cloudwatch_paths: Annotated[frozenset[CloudWatchTransport], NoDecode] = Field(
-        frozenset(CloudWatchTransport), description="Ways to CloudWatch: watchtower, OTLP through the Collector.", json_schema_extra=_group("What runs")
+        frozenset(CloudWatchTransport),
+        description="Ways to CloudWatch: watchtower, OTLP through the Collector.",
+        json_schema_extra=_group("What runs"),
     )
-    sandbox: bool = Field(True, description="Let a request ask cruddur for a fault (X-Parallax-Fault). Off: the header is ignored.", json_schema_extra=_group("What runs"))
+    sandbox: bool = Field(
+        True,
+        description="Let a request ask cruddur for a fault (X-Parallax-Fault). Off: the header is ignored.",
+        json_schema_extra=_group("What runs"),
+    )
     state_dir: Path = Field(Path(".state"), description="Databases, queues, logs and runs.", json_schema_extra=_group("What runs"))
     bind_host: str = Field("127.0.0.1", description="Address every process listens on.", json_schema_extra=_group("What runs"))
 
     # Application.
-    database_url: str = Field("", description="SQLAlchemy URL of cruddur's database. Empty: SQLite below STATE_DIR.", json_schema_extra=_group("Application"))
+    database_url: str = Field(
+        "", description="SQLAlchemy URL of cruddur's database. Empty: SQLite below STATE_DIR.", json_schema_extra=_group("Application")
+    )
     cruddur_port: Port = Field(4567, description="cruddur.", json_schema_extra=_group("Application"))
     cruddur_workers: int = Field(1, ge=1, le=64, description="gunicorn workers of cruddur.", json_schema_extra=_group("Application"))
     cruddur_threads: int = Field(8, ge=1, le=256, description="Threads of each gunicorn worker.", json_schema_extra=_group("Application"))
     profiles_port: Port = Field(4568, description="profiles.", json_schema_extra=_group("Application"))
-    profiles_url: str = Field("", description="Where cruddur finds profiles. Empty: the local one.", json_schema_extra=_group("Application"))
+    profiles_url: str = Field(
+        "", description="Where cruddur finds profiles. Empty: the local one.", json_schema_extra=_group("Application")
+    )
     profiles_timeout: float = Field(2.0, gt=0, description="Seconds cruddur waits for profiles.", json_schema_extra=_group("Application"))
 
     # Collector.
     otlp_grpc_port: Port = Field(4317, description="Collector, OTLP over gRPC.", json_schema_extra=_group("Collector"))
     otlp_http_port: Port = Field(4318, description="Collector, OTLP over HTTP.", json_schema_extra=_group("Collector"))
     collector_health_port: Port = Field(13133, description="Collector, health check.", json_schema_extra=_group("Collector"))
-    collector_metrics_port: Port = Field(8888, description="Collector, its own metrics (Prometheus).", json_schema_extra=_group("Collector"))
-    collector_hop_xray_port: Port = Field(4327, description="Collector, loopback hop before awsxray.", json_schema_extra=_group("Collector"))
+    collector_metrics_port: Port = Field(
+        8888, description="Collector, its own metrics (Prometheus).", json_schema_extra=_group("Collector")
+    )
+    collector_hop_xray_port: Port = Field(
+        4327, description="Collector, loopback hop before awsxray.", json_schema_extra=_group("Collector")
+    )
     collector_hop_emf_port: Port = Field(4328, description="Collector, loopback hop before awsemf.", json_schema_extra=_group("Collector"))
-    collector_memory_limit_mib: int = Field(512, ge=64, description="memory_limiter of each Collector process, MiB.", json_schema_extra=_group("Collector"))
+    collector_memory_limit_mib: int = Field(
+        512, ge=64, description="memory_limiter of each Collector process, MiB.", json_schema_extra=_group("Collector")
+    )
     xray_daemon_port: Port = Field(2000, description="X-Ray daemon's role, UDP and TCP.", json_schema_extra=_group("Collector"))
     xray_daemon_health_port: Port = Field(13134, description="X-Ray daemon's role, health check.", json_schema_extra=_group("Collector"))
     xray_daemon_metrics_port: Port = Field(8889, description="X-Ray daemon's role, its own metrics.", json_schema_extra=_group("Collector"))
-    xray_daemon_hop_port: Port = Field(4329, description="X-Ray daemon's role, loopback hop before awsxray.", json_schema_extra=_group("Collector"))
+    xray_daemon_hop_port: Port = Field(
+        4329, description="X-Ray daemon's role, loopback hop before awsxray.", json_schema_extra=_group("Collector")
+    )
 
     # Honeycomb.
-    honeycomb_endpoint: str = Field("", description="Honeycomb API. Empty: the local one offline, api.honeycomb.io online.", json_schema_extra=_group("Honeycomb"))
-    honeycomb_api_key: SecretStr = Field(SecretStr(""), description="Key that sends (x-honeycomb-team).", json_schema_extra=_group("Honeycomb"))
+    honeycomb_endpoint: str = Field(
+        "", description="Honeycomb API. Empty: the local one offline, api.honeycomb.io online.", json_schema_extra=_group("Honeycomb")
+    )
+    honeycomb_api_key: SecretStr = Field(
+        SecretStr(""), description="Key that sends (x-honeycomb-team).", json_schema_extra=_group("Honeycomb")
+    )
     honeycomb_query_key: SecretStr = Field(
         SecretStr(""), description="Configuration key that reads back. Empty: HONEYCOMB_API_KEY.", json_schema_extra=_group("Honeycomb")
     )
@@ -140,30 +166,50 @@ class Settings(BaseSettings):
     # AWS.
     aws_port: Port = Field(4566, description="Local AWS.", json_schema_extra=_group("AWS"))
     aws_region: str = Field("us-east-1", description="Region.", json_schema_extra=_group("AWS"))
-    aws_access_key_id: str = Field("", description="Access key. Empty: a local one offline, boto3's own chain online.", json_schema_extra=_group("AWS"))
+    aws_access_key_id: str = Field(
+        "", description="Access key. Empty: a local one offline, boto3's own chain online.", json_schema_extra=_group("AWS")
+    )
     aws_secret_access_key: SecretStr = Field(SecretStr(""), description="Secret key.", json_schema_extra=_group("AWS"))
     aws_session_token: SecretStr = Field(SecretStr(""), description="Session token, online only.", json_schema_extra=_group("AWS"))
-    xray_endpoint: str = Field("", description="X-Ray API. Empty: the local one offline, the region's online.", json_schema_extra=_group("AWS"))
-    logs_endpoint: str = Field("", description="CloudWatch Logs API. Empty: the local one offline, the region's online.", json_schema_extra=_group("AWS"))
+    xray_endpoint: str = Field(
+        "", description="X-Ray API. Empty: the local one offline, the region's online.", json_schema_extra=_group("AWS")
+    )
+    logs_endpoint: str = Field(
+        "", description="CloudWatch Logs API. Empty: the local one offline, the region's online.", json_schema_extra=_group("AWS")
+    )
     log_group: str = Field("cruddur", description="Log group of watchtower.", json_schema_extra=_group("AWS"))
     log_stream: str = Field("cruddur-stream", description="Log stream of watchtower.", json_schema_extra=_group("AWS"))
-    otlp_log_group: str = Field("/parallax/otlp", description="Log group of the Collector's awscloudwatchlogs.", json_schema_extra=_group("AWS"))
+    otlp_log_group: str = Field(
+        "/parallax/otlp", description="Log group of the Collector's awscloudwatchlogs.", json_schema_extra=_group("AWS")
+    )
     metrics_log_group: str = Field("/parallax/metrics", description="Log group of the Collector's awsemf.", json_schema_extra=_group("AWS"))
     metrics_namespace: str = Field("Cruddur", description="CloudWatch namespace of metrics.", json_schema_extra=_group("AWS"))
 
     # Rollbar.
-    rollbar_endpoint: str = Field("", description="Rollbar API, without /api/1. Empty: the local one offline, api.rollbar.com online.", json_schema_extra=_group("Rollbar"))
-    rollbar_access_token: SecretStr = Field(SecretStr(""), description="Project token with post_server_item.", json_schema_extra=_group("Rollbar"))
+    rollbar_endpoint: str = Field(
+        "",
+        description="Rollbar API, without /api/1. Empty: the local one offline, api.rollbar.com online.",
+        json_schema_extra=_group("Rollbar"),
+    )
+    rollbar_access_token: SecretStr = Field(
+        SecretStr(""), description="Project token with post_server_item.", json_schema_extra=_group("Rollbar")
+    )
     rollbar_read_token: SecretStr = Field(SecretStr(""), description="Project token with read.", json_schema_extra=_group("Rollbar"))
-    rollbar_environment: str = Field("parallax", min_length=1, max_length=255, description="Environment of items.", json_schema_extra=_group("Rollbar"))
+    rollbar_environment: str = Field(
+        "parallax", min_length=1, max_length=255, description="Environment of items.", json_schema_extra=_group("Rollbar")
+    )
     rollbar_port: Port = Field(4572, description="Local Rollbar.", json_schema_extra=_group("Rollbar"))
 
     # Load.
     profile: Literal["smoke", "demo", "soak", "spike"] = Field("demo", description="Shape of the load.", json_schema_extra=_group("Load"))
     requests: int | None = Field(None, ge=1, description="Number of requests; overrides the profile's.", json_schema_extra=_group("Load"))
-    users: int | None = Field(None, ge=1, le=1000, description="Simulated users; overrides the profile's.", json_schema_extra=_group("Load"))
+    users: int | None = Field(
+        None, ge=1, le=1000, description="Simulated users; overrides the profile's.", json_schema_extra=_group("Load")
+    )
     seed: int = Field(1, ge=0, description="Makes the order of requests repeatable.", json_schema_extra=_group("Load"))
-    sampling: Literal["all", "rules"] = Field("all", description="all: every request is sampled. rules: the backends' sampling decides.", json_schema_extra=_group("Load"))
+    sampling: Literal["all", "rules"] = Field(
+        "all", description="all: every request is sampled. rules: the backends' sampling decides.", json_schema_extra=_group("Load")
+    )
     ui: bool = Field(False, description="Serve Locust's page instead of running headless.", json_schema_extra=_group("Load"))
     locust_port: Port = Field(8089, description="Locust's page.", json_schema_extra=_group("Load"))
     target_url: str = Field("", description="Application under load. Empty: the local cruddur.", json_schema_extra=_group("Load"))
@@ -171,8 +217,12 @@ class Settings(BaseSettings):
     # Compare.
     run: str = Field("", description="Run to compare. Empty: the newest.", json_schema_extra=_group("Compare"))
     format: Literal["table", "json"] = Field("table", description="What compare prints.", json_schema_extra=_group("Compare"))
-    settle: float = Field(5.0, ge=0, description="Seconds without a change after which a run counts as settled.", json_schema_extra=_group("Compare"))
-    compare_timeout: float = Field(120.0, gt=0, description="Seconds compare waits at most for a run to settle.", json_schema_extra=_group("Compare"))
+    settle: float = Field(
+        5.0, ge=0, description="Seconds without a change after which a run counts as settled.", json_schema_extra=_group("Compare")
+    )
+    compare_timeout: float = Field(
+        120.0, gt=0, description="Seconds compare waits at most for a run to settle.", json_schema_extra=_group("Compare")
+    )
 
     @field_validator("backends", mode="before")
     @classmethod
@@ -278,7 +328,10 @@ class Settings(BaseSettings):
 
     def public(self) -> dict[str, str]:
         """Every setting but the secrets, as text: for manifests, pages and logs."""
-        secret = {name for name in type(self).model_fields if isinstance(getattr(self, name), SecretStr)} | {"aws_access_key_id", "database_url"}
+        secret = {name for name in type(self).model_fields if isinstance(getattr(self, name), SecretStr)} | {
+            "aws_access_key_id",
+            "database_url",
+        }
         return {name: _as_text(getattr(self, name)) for name in type(self).model_fields if name not in secret}
 
 

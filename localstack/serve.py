@@ -1,6 +1,6 @@
 """Runs a local vendor: one process, one WSGI application on waitress, closed in order on SIGTERM.
 
-    serve("rollbar", application, host="127.0.0.1", port=4572, close=store.close)
+serve("rollbar", application, host="127.0.0.1", port=4572, close=store.close)
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def serve(name: str, application: WSGIApplication, host: str, port: int, close: 
         print(f"{name}: port {host}:{port} {reason}", file=sys.stderr)
         sys.exit(2)
 
-    def stop(signum: int, frame: FrameType | None) -> None:
+    def stop(_signum: int, _frame: FrameType | None) -> None:
         raise SystemExit(0)
 
     signal.signal(signal.SIGTERM, stop)

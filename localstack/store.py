@@ -59,20 +59,26 @@ class Store:
     newer version is refused with StoreError and left as it was. ``migrations`` are applied in order, once each.
     """
 
-    def __init__(self, path: Path | str, application: str, migrations: Sequence[str], memory_limit: str = "256MB", threads: int = 2) -> None:
+    def __init__(
+        self, path: Path | str, application: str, migrations: Sequence[str], memory_limit: str = "256MB", threads: int = 2
+    ) -> None:
         self.path = Path(path)
         self.application = application
         self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._connection = duckdb.connect(str(self.path), config={"memory_limit": memory_limit, "threads": threads})
         except duckdb.Error as error:
-            raise StoreError(f"{self.path} cannot be opened as a DuckDB file ({_first_line(error)}); move it away or run `make clean`") from error
+            raise StoreError(
+                f"{self.path} cannot be opened as a DuckDB file ({_first_line(error)}); move it away or run `make clean`"
+            ) from error
         try:
             self._connection.execute("SET preserve_insertion_order = false")
             self._migrate(migrations)
         except duckdb.Error as error:
             self._connection.close()
-            raise StoreError(f"{self.path} cannot be brought up to date ({_first_line(error)}); move it away or run `make clean`") from error
+            raise StoreError(
+                f"{self.path} cannot be brought up to date ({_first_line(error)}); move it away or run `make clean`"
+            ) from error
         except StoreError:
             self._connection.close()
             raise
@@ -155,7 +161,9 @@ class Store:
         if application != self.application:
             raise StoreError(f"{self.path} belongs to {application}, not to {self.application}; move it away")
         if version > len(migrations):
-            raise StoreError(f"{self.path} was made by a newer Parallax (version {version}, this one knows {len(migrations)}); update, or move it away")
+            raise StoreError(
+                f"{self.path} was made by a newer Parallax (version {version}, this one knows {len(migrations)}); update, or move it away"
+            )
         for number, statement in enumerate(migrations[version:], start=version + 1):
             db.execute("BEGIN")
             db.execute(statement)

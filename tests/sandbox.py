@@ -106,7 +106,13 @@ class Sandbox:
         """Run ``python -m module arguments`` as `make` does."""
         environment = self.environment | {name.upper(): value for name, value in settings.items()}
         done = subprocess.run(
-            [sys.executable, "-m", module, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=BOUND, check=False
+            [sys.executable, "-m", module, *arguments],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=BOUND,
+            check=False,
         )
         return Result(done.returncode, done.stdout, done.stderr)
 
@@ -150,7 +156,9 @@ class Sandbox:
     def compare(self, run: str, status: int | None = None) -> dict[str, Any]:
         """Compare's JSON document for a run; with ``status``, the exit status it must have."""
         result = self.run("services.compare", run=run, format="json")
-        assert status is None or result.status == status, f"compare ended with {result.status}, not {status}:\n{result.out[:4000]}\n{result.err}"
+        assert status is None or result.status == status, (
+            f"compare ended with {result.status}, not {status}:\n{result.out[:4000]}\n{result.err}"
+        )
         document: dict[str, Any] = json.loads(result.out)
         document["exit_status"] = result.status
         return document
