@@ -10,12 +10,28 @@ asked for (:class:`Outcome`) and the status it was answered with.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal
+from typing import Final, Literal
 
 from compose.settings import SignalPath
+
+#: Names that cross module borders. The application emits them, the table below expects them.
+OTEL_SERVICE: Final = "cruddur"
+OTEL_DOWNSTREAM_SERVICE: Final = "profiles"
+XRAY_SEGMENT: Final = "Cruddur"
+XRAY_DOWNSTREAM_SEGMENT: Final = "Profiles"
+HOME_TRACER: Final = "home.activities"
+HOME_SPAN: Final = "home.activities"
+CREATE_MESSAGE_SPAN: Final = "messages.create"
+HOME_SUBSEGMENT: Final = "HomeActivities"
+USER_SUBSEGMENT: Final = "UserData"
+REQUEST_EVENT: Final = "request"
+HOME_EVENT: Final = "home"
+MESSAGES_CREATED: Final = "messages.created"
+REQUEST_DURATION: Final = "http.server.request.duration"
+PROFILES_RULE: Final = "/api/profiles/<string:handle>"
 
 
 class Route(StrEnum):
@@ -67,6 +83,8 @@ class Signal:
     ``name``: span name, segment or subsegment name, the log line's ``event``, or the item's level (``error``, ``warning``).
     ``attributes``: keys that must be present with a value (attributes, annotations, ``metadata`` keys, JSON keys).
     ``values``: keys that must be present with exactly this value.
+
+    ``name`` is empty where any name will do: the span of a request that no rule matched is named after its path.
     """
 
     path: SignalPath
@@ -77,4 +95,136 @@ class Signal:
     values: Mapping[str, str | int | float | bool] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.name} ({self.service})"
+        return f"{self.kind} {self.name or '*'} ({self.service})"
+
+
+#: Routes on which cruddur asks profiles, once the input proved good.
+CALLS_PROFILES: Final = frozenset({Route.USER, Route.MESSAGES})
+
+#: JSON keys of the two log events, and attributes of the two OTLP log records; ``event`` is the record's event name there.
+REQUEST_LOG_KEYS: Final = frozenset({"time", "address", "method", "scheme", "path", "status", "trace_id", "run", "duration_ms"})
+HOME_LOG_KEYS: Final = frozenset({"time", "trace_id", "run", "result_length"})
+
+
+def expected(route: Route, outcome: Outcome, status: int | None) -> tuple[Signal, ...]:
+    """The signals every path must show for one sampled request that was answered with ``status``.
+
+    What really happened decides, so the status comes before the outcome: a fault that was asked for and not granted
+    (``SANDBOX=false``) leaves no trace. ``status`` None means that nobody saw an answer; then nothing can be said, and the
+    result is empty: what arrives all the same is explained by the ledger line, what does not is no loss.
+
+    Only what is certain is here. An application may show more (database spans, the client span to profiles, whose name
+    depends on PROFILES_URL), never less.
+    """
+    if status is None:
+        return ()
+    unmatched = route is Route.UNMATCHED or status == 405  # no rule matched: nothing of the view ran
+    run = frozenset({"run"})
+    signals: list[Signal] = []
+
+    # The request itself.
+    server: dict[str, str | int | float | bool] = {"http.request.method": route.method, "http.response.status_code": status}
+    if not unmatched:
+        server["http.route"] = route.rule
+    name = "" if unmatched else route.value
+    signals += [
+        Signal(SignalPath.HONEYCOMB_OTLP, "span", OTEL_SERVICE, name, run, server),
+        Signal(SignalPath.XRAY_OTLP, "segment", OTEL_SERVICE, OTEL_SERVICE, run),
+        Signal(SignalPath.XRAY_SDK, "segment", XRAY_SEGMENT, XRAY_SEGMENT, run),
+    ]
+    line: dict[str, str | int | float | bool] = {"method": route.method, "status": status}
+    for path in _LOG_PATHS:
+        signals.append(Signal(path, "log", OTEL_SERVICE, REQUEST_EVENT, REQUEST_LOG_KEYS, line))
+
+    if unmatched:
+        return tuple(signals)
+
+    failed = status == 500  # an unhandled exception, asked for or not
+
+    # What the view adds.
+    if route is Route.HOME and (status == 200 or (failed and outcome is Outcome.EXCEPTION)):
+        # The fault is raised inside the span, before there is a result.
+        attributes = run | {"app.now"} | (set() if failed else {"app.result_length"})
+        signals += [
+            Signal(SignalPath.HONEYCOMB_OTLP, "span", OTEL_SERVICE, HOME_SPAN, attributes),
+            Signal(SignalPath.XRAY_OTLP, "subsegment", OTEL_SERVICE, HOME_SPAN, attributes),
+            Signal(
+                SignalPath.XRAY_SDK, "subsegment", XRAY_SEGMENT, HOME_SUBSEGMENT, frozenset() if failed else frozenset({"result_length"})
+            ),
+        ]
+        if not failed:
+            signals += [Signal(path, "log", OTEL_SERVICE, HOME_EVENT, HOME_LOG_KEYS) for path in _LOG_PATHS]
+    if route is Route.USER and (status in (200, 404, 502, 504) or (failed and outcome is Outcome.EXCEPTION)):
+        signals.append(
+            Signal(
+                SignalPath.XRAY_SDK,
+                "subsegment",
+                XRAY_SEGMENT,
+                USER_SUBSEGMENT,
+                frozenset({"username", "timestamp", "handle"}) | (set() if failed or status == 404 else {"activity_count"}),
+            )
+        )
+    if route is Route.CREATE_MESSAGE and (status == 201 or (failed and outcome is Outcome.EXCEPTION)):
+        attributes = run | {"user.id", "message.length", "message.text"} | (set() if failed else {"app.created_at"})
+        signals += [
+            Signal(SignalPath.HONEYCOMB_OTLP, "span", OTEL_SERVICE, CREATE_MESSAGE_SPAN, attributes),
+            Signal(SignalPath.XRAY_OTLP, "subsegment", OTEL_SERVICE, CREATE_MESSAGE_SPAN, attributes),
+        ]
+    # Asked and answered, or made to fail by a fault that only profiles can carry out. Without either, a 502 or 504 may
+    # mean that profiles was never reached.
+    asked_to_fail = outcome in (Outcome.DOWNSTREAM_ERROR, Outcome.DOWNSTREAM_SLOW) and status in (502, 504)
+    if route in CALLS_PROFILES and (status == 200 or asked_to_fail):
+        profiles: dict[str, str | int | float | bool] = {"http.route": PROFILES_RULE}
+        signals += [
+            Signal(SignalPath.HONEYCOMB_OTLP, "span", OTEL_DOWNSTREAM_SERVICE, f"GET {PROFILES_RULE}", run, profiles),
+            Signal(SignalPath.XRAY_OTLP, "segment", OTEL_DOWNSTREAM_SERVICE, OTEL_DOWNSTREAM_SERVICE, run),
+            Signal(SignalPath.XRAY_SDK, "segment", XRAY_DOWNSTREAM_SEGMENT, XRAY_DOWNSTREAM_SEGMENT, run),
+        ]
+
+    # Rollbar hears of unhandled exceptions, and of the one message its own route sends.
+    custom = frozenset({"trace_id", "run"})
+    if failed:
+        signals.append(Signal(SignalPath.ROLLBAR_SDK, "item", OTEL_SERVICE, "error", custom))
+    elif route is Route.ROLLBAR_TEST and status == 200:
+        signals.append(Signal(SignalPath.ROLLBAR_SDK, "item", OTEL_SERVICE, "warning", custom))
+    return tuple(signals)
+
+
+#: Ways by which log events leave. Honeycomb takes the OTLP records beside the spans.
+_LOG_PATHS: Final = (SignalPath.CLOUDWATCH_WATCHTOWER, SignalPath.CLOUDWATCH_OTLP, SignalPath.HONEYCOMB_OTLP)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric whose total over a run the ledger can foretell.
+
+    ``count``: how much one answered request adds to the total (a histogram's count, a counter's sum).
+    ``attributes``: keys of its data points; all carry ``run``.
+    """
+
+    name: str
+    kind: Literal["histogram", "counter"]
+    unit: str
+    service: str
+    attributes: frozenset[str]
+    count: Callable[[Route, Outcome, int | None], int]
+
+
+METRICS: Final = (
+    Metric(
+        REQUEST_DURATION,
+        "histogram",
+        "s",
+        OTEL_SERVICE,
+        frozenset({"run", "http.request.method", "http.route", "http.response.status_code"}),
+        lambda _route, _outcome, status: 0 if status is None else 1,
+    ),
+    Metric(
+        MESSAGES_CREATED,
+        "counter",
+        "{message}",
+        OTEL_SERVICE,
+        frozenset({"run"}),
+        lambda route, _outcome, status: 1 if route is Route.CREATE_MESSAGE and status == 201 else 0,
+    ),
+)
