@@ -9,14 +9,19 @@ and then answers all of them.
     store.append({"event": arrow_table})
     rows = store.read("SELECT data FROM item WHERE id = ?", [1])
     store.close()
+
+DuckDB allows one process to own a file: a vendor is one process with threads. Readers never wait for the writer; each
+thread reads through its own cursor and sees what was committed when its query began.
 """
 
 from __future__ import annotations
 
 import contextlib
 import queue
+import re
 import threading
-from collections.abc import Callable, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +34,9 @@ T = TypeVar("T")
 
 #: Rows that one transaction takes at most, so that a commit never holds a caller for long.
 GROUP_ROWS = 16_384
+
+#: Writes the rows of an Arrow table into the database, on the writer thread, inside the group's transaction.
+Insert = Callable[[duckdb.DuckDBPyConnection, pa.Table], None]
 
 
 class StoreError(Exception):
@@ -55,23 +63,42 @@ class _Transact:
 class Store:
     """One vendor's DuckDB file.
 
-    ``application`` names whose file it is; a file of another application, a file that is not DuckDB, or one made by a
-    newer version is refused with StoreError and left as it was. ``migrations`` are applied in order, once each.
+    ``application`` names whose file it is; a file of another application, a file that is not DuckDB, a damaged one, one
+    made by a newer version, or one that another process owns is refused with StoreError and left as it was.
+    ``migrations`` are applied in order, once each.
+
+    ``inserts`` says, for a table, how appended rows get into it where a plain insert is not enough (an upsert, ids in the
+    order of commits). Such a function may run twice for the same rows, as ``work`` of :meth:`transact`.
     """
 
     def __init__(
-        self, path: Path | str, application: str, migrations: Sequence[str], memory_limit: str = "256MB", threads: int = 2
+        self,
+        path: Path | str,
+        application: str,
+        migrations: Sequence[str],
+        memory_limit: str = "256MB",
+        threads: int = 2,
+        inserts: Mapping[str, Insert] | None = None,
     ) -> None:
         self.path = Path(path)
         self.application = application
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._inserts = dict(inserts or {})
+        config: dict[str, Any] = {
+            "memory_limit": memory_limit,
+            "threads": threads,
+            # Without these, DuckDB takes a file of SQLite for a reason to download an extension.
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+        }
+        if self.path.exists():
+            # Looked at read-only first: opening a file for writing may already change it (a WAL is replayed into it).
+            with contextlib.closing(self._open(self.path, config | {"access_mode": "READ_ONLY"})) as looking:
+                self._recognize(looking, migrations)
+        else:
+            self._create(config)
+        self._connection = self._open(self.path, config)
         try:
-            self._connection = duckdb.connect(str(self.path), config={"memory_limit": memory_limit, "threads": threads})
-        except duckdb.Error as error:
-            raise StoreError(
-                f"{self.path} cannot be opened as a DuckDB file ({_first_line(error)}); move it away or run `make clean`"
-            ) from error
-        try:
+            # Order comes from ORDER BY only; without this promise an insert needs less memory.
             self._connection.execute("SET preserve_insertion_order = false")
             self._migrate(migrations)
         except duckdb.Error as error:
@@ -79,10 +106,9 @@ class Store:
             raise StoreError(
                 f"{self.path} cannot be brought up to date ({_first_line(error)}); move it away or run `make clean`"
             ) from error
-        except StoreError:
-            self._connection.close()
-            raise
         self._local = threading.local()
+        # Weak, so that the cursor of a thread that ended goes with it.
+        self._cursors: weakref.WeakSet[duckdb.DuckDBPyConnection] = weakref.WeakSet()
         self._queue: queue.SimpleQueue[_Append | _Transact | None] = queue.SimpleQueue()
         self._closed = False
         self._closing = threading.Lock()
@@ -123,20 +149,29 @@ class Store:
         return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
-        """This thread's own cursor, for reading."""
+        """This thread's own cursor, for reading. Fetch a result whole: one left half read holds its snapshot of the file."""
         cursor = getattr(self._local, "cursor", None)
         if cursor is None:
-            cursor = self._local.cursor = self._connection.cursor()
+            with self._closing:
+                if self._closed:
+                    raise StoreClosed(f"{self.path} is closed")
+                cursor = self._local.cursor = self._connection.cursor()
+                self._cursors.add(cursor)
         return cast(duckdb.DuckDBPyConnection, cursor)
 
     def close(self) -> None:
-        """Commit what is queued, then close the file. Later writes raise StoreClosed."""
+        """Commit what is queued, then close the file. Later writes and reads fail."""
         with self._closing:
             if self._closed:
                 return
             self._closed = True
             self._queue.put(None)
         self._writer.join()
+        # The file stays locked while any cursor is open.
+        for cursor in list(self._cursors):
+            with contextlib.suppress(duckdb.Error):
+                cursor.interrupt()
+                cursor.close()
         self._connection.close()
 
     # -- inside
@@ -147,23 +182,53 @@ class Store:
                 raise StoreClosed(f"{self.path} is closed")
             self._queue.put(job)
 
-    def _migrate(self, migrations: Sequence[str]) -> None:
-        db = self._connection
-        tables = {row[0] for row in db.execute("SELECT table_name FROM information_schema.tables").fetchall()}
-        if tables and "parallax_store" not in tables:
+    def _create(self, config: Mapping[str, Any]) -> None:
+        """Make the file beside its place and move it there whole, so that a crash leaves no half-made file."""
+        new = self.path.with_name(self.path.name + ".new")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            new.unlink(missing_ok=True)
+            with contextlib.closing(self._open(new, config)) as db:
+                db.execute("CREATE TABLE parallax_store (application VARCHAR, version INTEGER)")
+                db.execute("INSERT INTO parallax_store VALUES (?, 0)", [self.application])
+            new.replace(self.path)
+        except OSError as error:
+            raise StoreError(f"{self.path} cannot be made ({error}); set STATE_DIR to a folder that can be written") from error
+
+    def _open(self, path: Path, config: Mapping[str, Any]) -> duckdb.DuckDBPyConnection:
+        try:
+            return duckdb.connect(str(path), config=dict(config))
+        except duckdb.Error as error:
+            holder = re.search(r"Conflicting lock is held in (.*?\(PID \d+\))", str(error))
+            if holder:
+                raise StoreError(
+                    f"{self.path} is in use by another process, {holder[1]}; stop it with `make down`, or give this one another STATE_DIR"
+                ) from error
+            raise StoreError(
+                f"{self.path} cannot be opened as a DuckDB file ({_first_line(error)}); move it away or run `make clean`"
+            ) from error
+
+    def _recognize(self, db: duckdb.DuckDBPyConnection, migrations: Sequence[str]) -> None:
+        """Raise StoreError unless the file is one of this application, and not newer than ``migrations``."""
+        try:
+            marked = db.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = 'parallax_store'").fetchall()
+            rows = db.execute("SELECT application, version FROM parallax_store").fetchall() if marked else []
+        except duckdb.Error as error:
+            raise StoreError(f"{self.path} cannot be read ({_first_line(error)}); move it away or run `make clean`") from error
+        if not rows:
             raise StoreError(f"{self.path} is a DuckDB file of another program; move it away")
-        db.execute("CREATE TABLE IF NOT EXISTS parallax_store (application VARCHAR, version INTEGER)")
-        row = db.execute("SELECT application, version FROM parallax_store").fetchone()
-        if row is None:
-            db.execute("INSERT INTO parallax_store VALUES (?, 0)", [self.application])
-            row = (self.application, 0)
-        application, version = row
+        application, version = rows[0]
         if application != self.application:
             raise StoreError(f"{self.path} belongs to {application}, not to {self.application}; move it away")
         if version > len(migrations):
             raise StoreError(
-                f"{self.path} was made by a newer Parallax (version {version}, this one knows {len(migrations)}); update, or move it away"
+                f"{self.path} was made by a newer Parallax (version {version}, this one knows {len(migrations)}); "
+                "update Parallax, or move the file away"
             )
+
+    def _migrate(self, migrations: Sequence[str]) -> None:
+        db = self._connection
+        ((version,),) = db.execute("SELECT version FROM parallax_store").fetchall()
         for number, statement in enumerate(migrations[version:], start=version + 1):
             db.execute("BEGIN")
             db.execute(statement)
@@ -196,7 +261,7 @@ class Store:
         """Commit a group; when it fails, each member alone, so that one caller's error is only its own."""
         try:
             results = self._apply(db, group)
-        except Exception as error:
+        except BaseException as error:  # whatever a caller's work raises is the caller's; this thread must live
             if len(group) == 1:
                 group[0].done.set_exception(error)
                 return
@@ -220,6 +285,8 @@ class Store:
                     # A function may read what was appended before it.
                     self._insert(db, waiting)
                     results.append(job.work(db))
+                    # A result that the function did not read to its end would be in the way of the next statement.
+                    db.complete()
             self._insert(db, waiting)
             db.execute("COMMIT")
         except BaseException:
@@ -228,15 +295,30 @@ class Store:
             raise
         return results
 
-    @staticmethod
-    def _insert(db: duckdb.DuckDBPyConnection, waiting: dict[str, list[pa.Table]]) -> None:
+    def _insert(self, db: duckdb.DuckDBPyConnection, waiting: dict[str, list[pa.Table]]) -> None:
         for name, tables in waiting.items():
-            db.register("appended", pa.concat_tables(tables, promote_options="default"))
-            try:
-                db.execute(f'INSERT INTO "{name}" BY NAME SELECT * FROM appended')
-            finally:
-                db.unregister("appended")
+            rows = pa.concat_tables(tables, promote_options="default")
+            insert = self._inserts.get(name)
+            if insert is not None:
+                insert(db, rows)
+            else:
+                with registered(db, rows) as view:
+                    db.execute(f'INSERT INTO "{name}" BY NAME SELECT * FROM {view}')
         waiting.clear()
+
+
+@contextlib.contextmanager
+def registered(db: duckdb.DuckDBPyConnection, rows: pa.Table) -> Iterator[str]:
+    """Let SQL on ``db`` read an Arrow table for the length of a ``with``; yields the name to read it by."""
+    db.register("appended", rows)
+    try:
+        yield "appended"
+    except BaseException:
+        # The view goes with the transaction; after a failed statement DuckDB refuses this one, and must not hide the cause.
+        with contextlib.suppress(duckdb.Error):
+            db.unregister("appended")
+        raise
+    db.unregister("appended")
 
 
 def _first_line(error: Exception) -> str:
