@@ -1,13 +1,25 @@
 """The ledger: what the load generator really sent, one JSON line a request. The ground truth of a run.
 
-A run is a folder ``<STATE_DIR>/runs/<run id>/`` with ``manifest.json`` (see :class:`Manifest`) and one
-``ledger-<worker>.jsonl`` for each Locust worker. Each line is flushed to the operating system when its request ends, so a killed
-Locust leaves every finished request; a line cut in the middle by a power loss is reported, not guessed.
+A run is a folder ``<STATE_DIR>/runs/<run id>/`` with ``manifest.json`` (see :class:`loadtest.runs.Manifest`) and one
+``ledger-<worker>.jsonl`` for each Locust worker. Each line is handed to the operating system by one ``write`` when its request ends,
+so a killed Locust leaves every finished request, whole. Only a full disk or a power loss cuts a line in the middle; that is reported,
+not guessed.
+
+    with LedgerWriter(folder, worker=0) as ledger:
+        ledger.write(entry)
+    entries = read_ledger(folder)
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+
+from pydantic import TypeAdapter, ValidationError
 
 
 @dataclass(frozen=True)
@@ -37,3 +49,82 @@ class LedgerEntry:
     #: Whether OpenTelemetry recorded this request.
     sampled_otel: bool | None
     error: str | None = None
+
+
+_ENTRY = TypeAdapter(LedgerEntry)
+
+
+class LedgerError(Exception):
+    """A ledger that cannot be trusted or written. The message is one line that names the file, the place and what to do."""
+
+
+class LedgerWriter:
+    """Appends to one worker's ledger. Not for two processes: each worker has its own file."""
+
+    def __init__(self, folder: Path, worker: int) -> None:
+        self.path = folder / f"ledger-{worker}.jsonl"
+        self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+
+    def write(self, entry: LedgerEntry) -> None:
+        """Append one line by a single ``write``; raises LedgerError when the disk does not take all of it."""
+        line = json.dumps(asdict(entry), separators=(",", ":")).encode() + b"\n"
+        try:
+            written = os.write(self._file, line)
+        except OSError as error:
+            raise LedgerError(f"{self.path} cannot be written: {error.strerror}; make room on the disk, then `make load`") from error
+        if written != len(line):
+            raise LedgerError(f"{self.path} took only {written} of {len(line)} bytes; make room on the disk, then `make load`")
+
+    def close(self) -> None:
+        os.close(self._file)
+
+    def __enter__(self) -> LedgerWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.close()
+
+
+def read_ledger(folder: Path) -> list[LedgerEntry]:
+    """Every finished request of the run in ``folder``, in the seeded order.
+
+    Raises LedgerError when a line is cut or is not a ledger line, belongs to another run, or repeats a sequence. A ledger that
+    may lack requests is no ground truth: comparing with it would show what is missing here as stray everywhere else.
+    """
+    entries: dict[int, LedgerEntry] = {}
+    for path in sorted(folder.glob("ledger-*.jsonl")):
+        for number, entry in _lines(path):
+            if entry.run != folder.name:
+                raise LedgerError(f"{path} line {number} belongs to run {entry.run}, not to {folder.name}; {NEXT}")
+            if entry.sequence in entries:
+                raise LedgerError(f"{path} line {number} repeats request {entry.sequence}; {NEXT}")
+            entries[entry.sequence] = entry
+    return [entries[sequence] for sequence in sorted(entries)]
+
+
+def finished(folder: Path) -> int:
+    """Lines in the ledgers of a run so far: cheap enough to ask while the run is going on."""
+    return sum(path.read_bytes().count(b"\n") for path in folder.glob("ledger-*.jsonl"))
+
+
+#: What to do about a ledger that cannot be used: its requests cannot be had back.
+NEXT = "this run cannot be compared: `make load` makes a new one, `make compare RUN=<id>` takes an older one"
+
+
+def _lines(path: Path) -> Iterator[tuple[int, LedgerEntry]]:
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise LedgerError(f"{path} cannot be read: {error.strerror}; {NEXT}") from error
+    tail = lines.pop()
+    if tail:
+        raise LedgerError(f"{path} line {len(lines) + 1} is cut in the middle (a full disk or a power loss); {NEXT}")
+    for number, line in enumerate(lines, start=1):
+        try:
+            yield number, _ENTRY.validate_json(line, strict=True)
+        except ValidationError as error:
+            reason = error.errors()[0]
+            where = ".".join(str(part) for part in reason["loc"])
+            raise LedgerError(
+                f"{path} line {number} is not a ledger line ({where + ': ' if where else ''}{reason['msg']}); {NEXT}"
+            ) from None

@@ -1,0 +1,251 @@
+"""Runs: the folder of each load test, its manifest, and finding one again.
+
+    run = newest_run(settings)          # or load_run(settings, "20250301-101500-9f3c")
+    run.manifest.paths                  # the signal paths that were on
+    run.entries()                       # the ledger, in the seeded order
+
+Reading is cheap and needs no Locust. Every error is a RunError (or the ledger's LedgerError) of one line that ends with the next command.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import secrets
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from compose.settings import ROOT, Settings, SignalPath
+from loadtest.ledger import LedgerEntry, LedgerError, read_ledger
+from loadtest.profiles import Profile
+
+RUN_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
+
+MANIFEST = "manifest.json"
+
+#: Environment variable that tells Locust's processes which run's folder they write to.
+RUN_FOLDER = "PARALLAX_RUN_FOLDER"
+
+#: Packages whose version decides what telemetry looks like.
+PACKAGES = (
+    "aws-xray-sdk",
+    "boto3",
+    "duckdb",
+    "flask",
+    "gunicorn",
+    "locust",
+    "opentelemetry-instrumentation-flask",
+    "opentelemetry-sdk",
+    "rollbar",
+    "sqlalchemy",
+    "watchtower",
+)
+
+#: Settings that belong to the running sandbox, not to the one who starts a load.
+LOAD_SETTINGS = frozenset({"profile", "requests", "users", "seed", "sampling", "ui", "locust_port", "locust_workers", "target_url"})
+
+
+class RunError(Exception):
+    """A run that cannot be found, read or made. The message is one line that names it and the next command."""
+
+
+class Manifest(BaseModel):
+    """What a run was: everything needed to read its ledger and to send the same requests again."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    #: Version of this document.
+    version: Literal[1] = 1
+    run: str
+    seed: int
+    profile: str
+    #: Requests the plan holds.
+    planned: int
+    #: Ledger lines when the run ended; None while it goes on, and for ever when it was killed.
+    finished: int | None = None
+    users: int
+    workers: int
+    sampling: Literal["all", "rules"]
+    #: Epoch seconds.
+    started: float
+    #: Epoch seconds when the last request was answered; None like ``finished``.
+    ended: float | None = None
+    mode: Literal["offline", "online"]
+    target: str
+    #: Signal paths that were switched on.
+    paths: list[SignalPath]
+    #: ``compose.settings.Settings.public()`` of the sandbox as it ran; no secrets.
+    settings: dict[str, str]
+    #: Version of Python and of the packages that make telemetry.
+    versions: dict[str, str]
+    git_commit: str | None
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run on disk."""
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def id(self) -> str:
+        return self.manifest.run
+
+    def entries(self) -> list[LedgerEntry]:
+        """The ledger, in the seeded order. Raises LedgerError when it is cut, or holds fewer requests than the run finished."""
+        entries = read_ledger(self.folder)
+        finished = self.manifest.finished
+        if finished is not None and len(entries) != finished:
+            raise LedgerError(
+                f"{self.folder} has {len(entries)} ledger lines, but its manifest says {finished} requests finished; lines were lost: "
+                "`make load` makes a new run, `make compare RUN=<id>` takes an older one"
+            )
+        return entries
+
+    def complete(self) -> Run:
+        """Write into the manifest how the run ended, from its ledger; the run as it then is. Harmless when repeated."""
+        entries = read_ledger(self.folder)
+        ended = max((entry.start + entry.duration_ms / 1000 for entry in entries), default=time.time())
+        manifest = self.manifest.model_copy(update={"finished": len(entries), "ended": round(ended, 6)})
+        _write(self.folder, manifest)
+        return Run(self.folder, manifest)
+
+
+def runs(settings: Settings) -> list[str]:
+    """Ids of every run below STATE_DIR, oldest first."""
+    if not settings.runs_dir.is_dir():
+        return []
+    return sorted(folder.name for folder in settings.runs_dir.iterdir() if RUN_ID.fullmatch(folder.name) and (folder / MANIFEST).exists())
+
+
+def newest_run(settings: Settings) -> Run:
+    """The run that was started last. Raises RunError when there is none."""
+    known = runs(settings)
+    if not known:
+        raise RunError(f"there is no run below {settings.runs_dir}; `make load` makes one")
+    return load_run(settings, known[-1])
+
+
+def load_run(settings: Settings, run_id: str) -> Run:
+    """The run ``run_id``. Raises RunError when it is unknown (naming the known ones) or its manifest cannot be read."""
+    known = runs(settings)
+    if run_id not in known:
+        if not known:
+            raise RunError(f"there is no run {run_id!r}, nor any other below {settings.runs_dir}; `make load` makes one")
+        newest = ", ".join(reversed(known[-5:]))
+        more = f" and {len(known) - 5} older" if len(known) > 5 else ""
+        raise RunError(f"there is no run {run_id!r}; known runs, newest first: {newest}{more}. Next: `make compare RUN={known[-1]}`")
+    return open_run(settings.runs_dir / run_id)
+
+
+def open_run(folder: Path) -> Run:
+    """The run in ``folder``. Raises RunError when there is no readable manifest in it."""
+    path = folder / MANIFEST
+    try:
+        manifest = Manifest.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror}; `make load` makes a new run") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise RunError(
+            f"{path} is not a run's manifest ({where + ': ' if where else ''}{first['msg']}); "
+            "choose another with `make compare RUN=<id>`, or `make load` makes a new run"
+        ) from None
+    if manifest.run != folder.name:
+        raise RunError(f"{path} belongs to run {manifest.run}, not to {folder.name}; `make load` makes a new run")
+    return Run(folder, manifest)
+
+
+def begin_run(settings: Settings, profile: Profile) -> Run:
+    """Make the folder and the manifest of a run that starts now. Raises RunError when it cannot be written."""
+    sandbox = as_it_runs(settings)
+    run_id = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
+    mine = {name: value for name, value in settings.public().items() if name in LOAD_SETTINGS}
+    manifest = Manifest(
+        run=run_id,
+        seed=settings.seed,
+        profile=profile.name,
+        planned=profile.requests,
+        users=profile.users,
+        workers=settings.locust_workers,
+        sampling=settings.sampling,
+        started=round(time.time(), 6),
+        mode=sandbox.mode,
+        target=settings.target_url,
+        paths=sorted(sandbox.paths),
+        settings=sandbox.public() | mine,
+        versions=_versions(),
+        git_commit=_git_commit(),
+    )
+    folder = settings.runs_dir / run_id
+    try:
+        folder.mkdir(parents=True)
+        _write(folder, manifest)
+    except OSError as error:
+        raise RunError(f"{folder} cannot be made: {error.strerror}; make room or set STATE_DIR, then `make load`") from error
+    return Run(folder, manifest)
+
+
+def as_it_runs(settings: Settings) -> Settings:
+    """``settings`` with what ``<STATE_DIR>/sandbox.json`` says of the running sandbox; without that file, as they are.
+
+    The supervisor writes ``Settings.public()`` there when the sandbox comes up, so a run is judged by the backends that were on
+    and not by what happens to be in the environment of the one who starts the load.
+    """
+    path = settings.state_dir / "sandbox.json"
+    try:
+        written = json.loads(path.read_bytes())
+        if not isinstance(written, dict):
+            raise ValueError("it is not an object")
+        known = {name: value for name, value in written.items() if name in Settings.model_fields and name not in LOAD_SETTINGS}
+        # Not one by one: the paths follow from the backends and their transports together.
+        changed = Settings.model_validate(settings.model_dump() | known)
+    except FileNotFoundError:
+        return settings
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror}; `make up` writes it anew") from error
+    except ValueError as error:
+        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        raise RunError(f"{path} does not describe a sandbox ({reason}); `make up` writes it anew") from None
+    return changed
+
+
+def _write(folder: Path, manifest: Manifest) -> None:
+    """Replace the manifest at once: a reader, or a crash, sees the old one or the new one."""
+    draft = folder / f".{MANIFEST}.{os.getpid()}"
+    try:
+        with draft.open("w") as file:
+            file.write(manifest.model_dump_json(indent=2) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(folder / MANIFEST)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            draft.unlink()
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": ".".join(str(part) for part in sys.version_info[:3])}
+    for package in PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
+    return versions
+
+
+def _git_commit() -> str | None:
+    try:
+        done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, timeout=10, check=False)  # noqa: S607
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None
