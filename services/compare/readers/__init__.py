@@ -1,0 +1,1 @@
+"""One module a backend, all with the interface of :class:`services.compare.readers.base.Reader`."""

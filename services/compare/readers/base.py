@@ -1,0 +1,111 @@
+"""What every reader of a backend has in common: the shape of an observation, and how a backend that cannot be read says so.
+
+A reader knows one vendor's public API and nothing of verdicts. It yields :class:`Batch` after :class:`Batch`, so that a run of any size
+is read in bounded memory. The only thing that differs between the local cloud and the real vendor is the endpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from compose.settings import SignalPath
+from services.cruddur.signals import Kind
+
+#: Seconds before a run's first request and after its last answer in which an observation may still carry the run's time: clocks
+#: of this machine and of a vendor differ, and a span may end after the answer was read.
+SLACK = 5.0
+
+
+class Unreadable(Exception):
+    """A backend cannot be read back: no key, no permission, no plan, down, or an answer that is not its API's.
+
+    ``reason`` is one line that names what is wrong; ``hint`` the next command to type or setting to change.
+    """
+
+    def __init__(self, reason: str, hint: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.hint = hint
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One thing a backend says it has: a span, a segment, a subsegment, a log line or an item.
+
+    ``service`` and ``name`` mean what they mean in :class:`services.cruddur.signals.Signal`.
+    ``id`` is the identity it was sent with (span id, segment id) or that the vendor gave it (log event id, occurrence id); the
+    same id in the same trace is the same thing.
+    ``attributes`` by key, with the value's own JSON type; the reader drops nulls.
+    ``start`` epoch seconds, ``duration_ms`` milliseconds; None where the vendor does not say.
+    ``ingested_at`` epoch seconds at which the vendor took it, None where it does not say.
+    ``error`` whether the backend shows it as an error.
+    ``deliveries`` how often the vendor holds this very thing.
+    ``units`` how many billable units it is (events, bytes, occurrences); what a unit is, the path's price says.
+    ``document`` the vendor's own record, only when one trace is asked for.
+    """
+
+    path: SignalPath
+    kind: Kind
+    service: str
+    name: str
+    id: str
+    trace_id: str | None
+    run: str | None
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    parent_id: str | None = None
+    start: float | None = None
+    duration_ms: float | None = None
+    ingested_at: float | None = None
+    error: bool = False
+    deliveries: int = 1
+    units: int = 1
+    document: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Observations as they come in.
+
+    ``replaces`` are trace ids whose earlier observations, on this reader's paths, are no longer true: the batches that follow hold
+    all there is of them. A first read replaces nothing.
+    ``unknown`` are trace ids about which the vendor could not answer, with why.
+    """
+
+    observations: list[Observation] = field(default_factory=list)
+    replaces: frozenset[str] = frozenset()
+    unknown: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Window:
+    """The run that is read, and the time it took: epoch seconds, slack included."""
+
+    run: str
+    start: float
+    end: float
+
+
+class Reader(Protocol):
+    """One backend's public API, read. Not safe for several threads at once; each reader is used by one."""
+
+    #: The paths this reader tells apart; one fetch serves them all.
+    paths: frozenset[SignalPath]
+    #: Seconds between two reads, as the vendor's rate limit wants it.
+    pause: float
+
+    def read(self, window: Window, wanted: Collection[str] | None) -> Iterator[Batch]:
+        """Everything of a run (``wanted`` None), or, on a later look, what may have changed: new observations, and all of the
+        ``wanted`` traces. Raises Unreadable."""
+        ...
+
+    def trace(self, trace_id: str, around: float) -> list[Observation]:
+        """One trace with its documents; ``around`` is when it was, in epoch seconds. Empty when the vendor has none. Raises Unreadable."""
+        ...
+
+
+def error_line(error: BaseException) -> str:
+    """One line about an exception, short enough for a table."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 200 else text[:197] + "..."
