@@ -14,12 +14,16 @@ import os
 import socket
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
+
+from compose import leftovers
 from compose.settings import ROOT, Settings
 from tests.waiting import until
 
@@ -167,3 +171,10 @@ class Sandbox:
         """start, stop or kill one process."""
         result = self.run("compose", action, name)
         assert result.status == 0, f"{action} {name}: {result.out}{result.err}"
+
+    def processes(self) -> dict[str, list[psutil.Process]]:
+        """What runs of this sandbox, by the name of the process it belongs to; the supervisor as ``supervisor``."""
+        found: dict[str, list[psutil.Process]] = defaultdict(list)
+        for process, environment in leftovers.find(self.state_dir).items():
+            found[environment.get(leftovers.NAME, "supervisor")].append(process)
+        return dict(found)

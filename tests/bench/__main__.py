@@ -1,0 +1,76 @@
+"""`make bench`: the figures, each beside its yardstick in the same run.
+
+python -m tests.bench [--markdown FILE] [--quick] [application ingest visibility]
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from tests.bench import application, ingest, recording, visibility
+from tests.bench.figures import Figure, machine, markdown, table
+from tests.sandbox import Sandbox
+
+SECTIONS = {
+    "visibility": "From response to visible, memory, up",
+    "ingest": "How fast each part takes telemetry",
+    "application": "What telemetry costs the application (one gunicorn worker on one core)",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sections", nargs="*", help=f"what to measure, of {', '.join(SECTIONS)}; all when none is named")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the work: whether it runs, not what it costs")
+    parser.add_argument("--markdown", type=Path, help="also write the tables to this file")
+    arguments = parser.parse_args()
+    unknown = set(arguments.sections) - set(SECTIONS)
+    if unknown:
+        parser.error(f"no section {', '.join(sorted(unknown))}; choose from {', '.join(SECTIONS)}")
+    wanted = arguments.sections or list(SECTIONS)
+    part = 10 if arguments.quick else 1
+    console = Console()
+    progress = Console(stderr=True)
+
+    def say(what: str) -> None:
+        progress.print(f"[dim]{time.strftime('%H:%M:%S')}[/dim] {what}")
+
+    figures: dict[str, list[Figure]] = {}
+    with tempfile.TemporaryDirectory(prefix="parallax-bench-") as name:
+        folder = Path(name)
+        say("bringing a sandbox of its own up")
+        with Sandbox.start(folder / "state") as sandbox:
+            if "visibility" in wanted:
+                say("up")
+                measured = visibility.up(sandbox)
+                say("the demo load, watched on every path")
+                measured += visibility.visible(sandbox, 2000 // part)
+                figures["visibility"] = measured + visibility.memory(sandbox)
+            if "ingest" in wanted:
+                say("recording spans of the real application")
+                recorded = recording.record(sandbox, folder)
+                say(f"recorded {recorded.spans:,} spans; replaying them")
+                measured = ingest.honeycomb(sandbox, recorded, folder, 200_000 // part)
+                measured += ingest.collector(sandbox, recorded, folder, 40_000 // part)
+                say("AWS beside moto")
+                measured += ingest.aws(sandbox, folder, 40_000 // part, 200_000 // part)
+                figures["ingest"] = measured + ingest.rollbar(sandbox, 4_000 // part)
+            if "application" in wanted:
+                figures["application"] = application.run(sandbox, folder, 1 if arguments.quick else 3, 6 / part, say)
+    console.print(f"{machine()}\n")
+    for section in SECTIONS:
+        if section in figures:
+            console.print(table(SECTIONS[section], figures[section]))
+    if arguments.markdown:
+        parts = [f"Machine: {machine()}. {time.strftime('%Y-%m-%d', time.gmtime())}.\n"]
+        parts += [markdown(SECTIONS[section], figures[section]) for section in SECTIONS if section in figures]
+        arguments.markdown.write_text("\n".join(parts))
+
+
+if __name__ == "__main__":
+    main()

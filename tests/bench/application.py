@@ -1,0 +1,137 @@
+"""What telemetry costs the application: its rate and latency bare, with each backend alone, with all.
+
+One gunicorn worker on a core of its own; the client, the Collector and the vendors on the others. Rounds take the variants
+in turn, so that a machine that slows down slows all of them; each ratio is against bare in the same round.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from compose.settings import ROOT, Backend
+from tests.bench.figures import Figure
+from tests.sandbox import Sandbox, free_ports
+from tests.waiting import until
+
+VARIANTS = {
+    "bare": "",
+    "honeycomb": Backend.HONEYCOMB.value,
+    "xray": Backend.XRAY.value,
+    "cloudwatch": Backend.CLOUDWATCH.value,
+    "rollbar": Backend.ROLLBAR.value,
+    "all four": ",".join(Backend),
+}
+
+
+@dataclass
+class Round:
+    """One measurement of one variant."""
+
+    rate: float
+    p50: float
+    p99: float
+    cpu_ms: float
+
+
+def pin(process: psutil.Process, cores: list[int]) -> None:
+    """Keep a process and its threads on these cores, where the system can."""
+    if cores and hasattr(process, "cpu_affinity"):
+        process.cpu_affinity(cores)
+        for thread in process.threads():
+            os.sched_setaffinity(thread.id, cores)
+
+
+def measure(sandbox: Sandbox, folder: Path, backends: str, seconds: float) -> Round:
+    """Start a cruddur of its own with these backends, load it, stop it."""
+    cores = list(range(os.cpu_count() or 1))
+    (port,) = free_ports(1)
+    environment = sandbox.environment | {
+        "BACKENDS": backends,
+        "CRUDDUR_PORT": str(port),
+        "DATABASE_URL": f"sqlite:///{folder / 'bench.sqlite'}",
+    }
+    command = [sys.executable, "-m", "gunicorn", "-c", "services/gunicorn.conf.py", "services.cruddur.app:create_app()"]
+    with (folder / "cruddur.log").open("a") as log:
+        server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+    try:
+        master = psutil.Process(server.pid)
+        until(lambda: listens(port), 30, f"cruddur to listen; see {folder / 'cruddur.log'}")
+        (worker,) = until(lambda: master.children(), 10, "gunicorn's worker")
+        pin(worker, cores[:1])
+        client = [sys.executable, "-m", "tests.bench.client", f"http://127.0.0.1:{port}", "--seconds"]
+        run_pinned([*client, "1.5"], cores[1:] or cores)
+        before = worker.cpu_times()
+        answer = json.loads(run_pinned([*client, str(seconds)], cores[1:] or cores))
+        after = worker.cpu_times()
+        used = after.user + after.system - before.user - before.system
+        return Round(answer["rate"], answer["p50"], answer["p99"], used / answer["requests"] * 1000)
+    finally:
+        server.terminate()
+        server.wait(60)
+
+
+def listens(port: int) -> bool:
+    """Whether somebody answers on this port."""
+    import socket
+
+    with socket.socket() as probe:
+        probe.settimeout(0.2)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def run_pinned(command: list[str], cores: list[int]) -> str:
+    """Run a command on these cores; its standard output."""
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    pin(psutil.Process(process.pid), cores)
+    output, _ = process.communicate(timeout=120)
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}")
+    return output
+
+
+def run(sandbox: Sandbox, folder: Path, rounds: int, seconds: float, say: Callable[[str], None]) -> list[Figure]:
+    """Measure all variants in turn, ``rounds`` times."""
+    cores = list(range(os.cpu_count() or 1))
+    sandbox_processes = [process for group in sandbox.processes().values() for process in group]
+    for process in sandbox_processes:
+        pin(process, cores[1:] or cores)
+    results: dict[str, list[Round]] = {name: [] for name in VARIANTS}
+    names = list(VARIANTS)
+    for number in range(rounds):
+        for name in names[number % len(names) :] + names[: number % len(names)]:
+            say(f"application, round {number + 1} of {rounds}: {name}")
+            results[name].append(measure(sandbox, folder, VARIANTS[name], seconds))
+    for process in sandbox_processes:
+        pin(process, cores)
+    bare = results["bare"]
+    figures = []
+    for name, measured in results.items():
+        ratio_reach = "0.6 of bare" if name == "all four" else ""
+        rates = [round_.rate / base.rate for round_, base in zip(measured, bare, strict=True)]
+        base_rate = statistics.median(each.rate for each in bare)
+        figures.append(Figure(f"{name}: rate", statistics.median(rates) * base_rate, "requests/s", "bare", base_rate, ratio_reach))
+        figures.append(
+            Figure(
+                f"{name}: CPU",
+                statistics.median(r.cpu_ms for r in measured),
+                "ms/request",
+                "bare",
+                statistics.median(r.cpu_ms for r in bare),
+            )
+        )
+        figures.append(
+            Figure(f"{name}: p50", statistics.median(r.p50 for r in measured), "ms", "bare", statistics.median(r.p50 for r in bare))
+        )
+        figures.append(
+            Figure(f"{name}: p99", statistics.median(r.p99 for r in measured), "ms", "bare", statistics.median(r.p99 for r in bare))
+        )
+    return figures

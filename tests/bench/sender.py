@@ -1,0 +1,95 @@
+"""Sends prepared bodies over several connections as fast as they are taken, in a process of its own.
+
+    python -m tests.bench.sender grpc 127.0.0.1:4317 batches.bin --connections 4
+    python -m tests.bench.sender http http://127.0.0.1:4570/v1/traces batches.bin --header x-honeycomb-team=KEY
+
+The file holds bodies, each behind its length in four bytes. Prints the seconds until the last was acknowledged. A body that is refused
+ends the run with an error: a figure for data that was not taken would be none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import queue
+import threading
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import requests
+
+EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+
+
+def write(path: Path, bodies: Iterable[bytes]) -> None:
+    """Write bodies for this sender."""
+    with path.open("wb") as file:
+        for body in bodies:
+            file.write(len(body).to_bytes(4, "big") + body)
+
+
+def read(path: Path) -> list[bytes]:
+    """The bodies of a file."""
+    bodies = []
+    data = path.read_bytes()
+    at = 0
+    while at < len(data):
+        size = int.from_bytes(data[at : at + 4], "big")
+        bodies.append(data[at + 4 : at + 4 + size])
+        at += 4 + size
+    return bodies
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("protocol", choices=["grpc", "http"])
+    parser.add_argument("target")
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--connections", type=int, default=4)
+    parser.add_argument("--header", action="append", default=[])
+    arguments = parser.parse_args()
+    headers = dict(pair.split("=", 1) for pair in arguments.header)
+    work: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    for body in read(arguments.file):
+        work.put(body)
+    errors: list[BaseException] = []
+
+    def over_grpc() -> None:
+        options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_send_message_length", -1)]
+        with grpc.insecure_channel(arguments.target, options=options) as channel:
+            export: Any = channel.unary_unary(EXPORT)
+            drain(lambda body: export(body, timeout=60, metadata=list(headers.items()), wait_for_ready=True))
+
+    def over_http() -> None:
+        session = requests.Session()
+        session.headers.update(headers | {"Content-Type": "application/x-protobuf"})
+
+        def post(body: bytes) -> None:
+            session.post(arguments.target, data=body, timeout=60).raise_for_status()
+
+        drain(post)
+
+    def drain(send: Any) -> None:
+        try:
+            while not errors:
+                send(work.get_nowait())
+        except queue.Empty:
+            pass
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=over_grpc if arguments.protocol == "grpc" else over_http) for _ in range(arguments.connections)]
+    begin = time.time()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise SystemExit(f"the body was not taken: {errors[0]!r}")
+    print(begin, time.time())
+
+
+if __name__ == "__main__":
+    main()
