@@ -212,7 +212,9 @@ class Settings(BaseSettings):
     )
     ui: bool = Field(False, description="Serve Locust's page instead of running headless.", json_schema_extra=_group("Load"))
     locust_port: Port = Field(8089, description="Locust's page.", json_schema_extra=_group("Load"))
-    locust_workers: int = Field(1, ge=1, le=64, description="Locust processes; each writes its own ledger file.", json_schema_extra=_group("Load"))
+    locust_workers: int = Field(
+        1, ge=1, le=64, description="Locust processes; each writes its own ledger file.", json_schema_extra=_group("Load")
+    )
     target_url: str = Field("", description="Application under load. Empty: the local cruddur.", json_schema_extra=_group("Load"))
 
     # Compare.

@@ -1,0 +1,106 @@
+"""The table of ``make status``: each process with its pid, ports, uptime, memory and restarts."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+from compose import events, ports, supervision
+from compose.sandbox import files_of
+from compose.settings import Settings
+from compose.supervision import Client, Files, State
+
+
+def _family(pid: int) -> list[psutil.Process]:
+    """A process and all below it: gunicorn's workers belong to it."""
+    try:
+        process = psutil.Process(pid)
+        return [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _memory(family: list[psutil.Process]) -> int:
+    """Resident bytes; a page that two of them share counts twice."""
+    total = 0
+    for process in family:
+        with contextlib.suppress(psutil.Error):
+            total += process.memory_info().rss
+    return total
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    if seconds < 3600:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def _changed(files: Files, settings: Settings) -> list[str]:
+    """The settings that differ from those the sandbox was brought up with."""
+    try:
+        then = json.loads(files.sandbox.read_text())
+    except (OSError, ValueError):
+        return []
+    from compose.processes import OF_COMMANDS, setting_names
+
+    ignored = setting_names(OF_COMMANDS)
+    return sorted(name.upper() for name, value in settings.public().items() if name not in ignored and then.get(name) != value)
+
+
+def show(settings: Settings) -> int:
+    """Print the table; 0 when everything runs, 1 otherwise."""
+    files = files_of(settings)
+    client = Client(files.socket)
+    if not client.alive():
+        print(f"The sandbox in {settings.state_dir} is not up. Next: make up")
+        return 1
+    states = client.states()
+    # Starts since this supervisord was started, the first one not counted.
+    began = psutil.Process(client.pid()).create_time()
+    starts: dict[str, int] = {}
+    for event in events.read(files.events):
+        if event.event == "started" and event.time >= began:
+            starts[event.process] = starts.get(event.process, 0) + 1
+    listening: dict[int, set[str]] = {}
+    for process, number, _ in ports.listeners():
+        listening.setdefault(process.pid, set()).add(str(number))
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("process", "state", "pid", "listens on"):
+        table.add_column(heading)
+    for heading in ("up", "memory", "restarts"):
+        table.add_column(heading, justify="right")
+    total = 0
+    for state in states.values():
+        family = _family(state.pid) if state.pid else []
+        memory = _memory(family)
+        total += memory
+        numbers: set[str] = set().union(*(listening.get(process.pid, set()) for process in family))
+        table.add_row(*_row(state, numbers, memory, max(0, starts.get(state.name, 1) - 1)))
+    overhead = _memory(_family(client.pid())) - total
+    # Through a pipe the table keeps its width: what reads it is a program.
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    console.print(table)
+    console.print(f"{(total + overhead) / 1e6:.0f} MB in all, {overhead / 1e6:.0f} MB of it for the supervisor", highlight=False)
+    if changed := _changed(files, settings):
+        console.print(f"settings have changed since make up: {', '.join(changed)}. Next, to apply them: make up", highlight=False)
+    stopped = [state.name for state in states.values() if state.state not in (supervision.RUNNING, supervision.STARTING)]
+    if stopped:
+        console.print(f"not running: {', '.join(stopped)}. Next: make logs NAME={stopped[0]}; make up", highlight=False)
+    return 1 if stopped else 0
+
+
+def _row(state: State, numbers: set[str], memory: int, restarts: int) -> list[str]:
+    if not state.pid:
+        return [state.name, state.statename.lower(), "-", "-", "-", "-", str(restarts)]
+    listens = ", ".join(sorted(numbers, key=int)) or "-"
+    up = _duration(max(0.0, time.time() - state.since))
+    return [state.name, state.statename.lower(), str(state.pid), listens, up, f"{memory / 1e6:.0f} MB", str(restarts)]
