@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from localstack.honeycomb.layout import PROMOTED
-from localstack.honeycomb.spec import PERCENTILES, Calculation, Filter, FilterValue, QuerySpec, Window
+from localstack.honeycomb.spec import PERCENTILES, Filter, FilterValue, QuerySpec, Window
 
 _SECOND = 1_000_000_000
 _MIN_INT64, _MAX_INT64 = -(2**63), 2**63 - 1
@@ -299,8 +299,3 @@ def _comparable(value: FilterValue) -> str | float:
 
 def _nanoseconds(seconds: float) -> int:
     return min(max(int(seconds * _SECOND) if isinstance(seconds, float) else seconds * _SECOND, _MIN_INT64), _MAX_INT64)
-
-
-def describe(calculation: Calculation) -> str:
-    """The key of a calculation in a result row."""
-    return calculation.name
