@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import psutil
@@ -38,6 +40,24 @@ def find(state_dir: Path) -> dict[psutil.Process, dict[str, str]]:
     return found
 
 
+def has_ended(process: psutil.Process) -> bool:
+    """Whether it is over. One that its parent, or init, has not collected yet is: it holds neither ports nor files."""
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def wait(processes: Iterable[psutil.Process], seconds: float) -> set[psutil.Process]:
+    """Wait until all have ended; those that have not after ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while True:
+        alive = {process for process in processes if not has_ended(process)}
+        if not alive or time.monotonic() > deadline:
+            return alive
+        time.sleep(0.02)
+
+
 def end(state_dir: Path, patience: float = 10.0) -> int:
     """End every process of this sandbox; returns how many there were.
 
@@ -60,11 +80,11 @@ def end(state_dir: Path, patience: float = 10.0) -> int:
             for process in members:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.terminate()
-            gone, alive = psutil.wait_procs(members, timeout=patience)
-            for process in gone:
+            alive = wait(members, patience)
+            for process in set(members) - alive:
                 _record(state_dir, members[process], "exited", process.pid)
             _kill(state_dir, {process: members[process] for process in alive})
-        _kill(state_dir, {process: environment for process, environment in found.items() if process.is_running()})
+        _kill(state_dir, {process: environment for process, environment in found.items() if not has_ended(process)})
     pids = ", ".join(str(process.pid) for process in find(state_dir))
     raise LeftoverError(f"processes {pids} of {state_dir} do not end, even by SIGKILL; see ps -o pid,stat,command -p {pids}")
 
@@ -74,7 +94,7 @@ def _kill(state_dir: Path, found: dict[psutil.Process, dict[str, str]]) -> None:
         with contextlib.suppress(psutil.NoSuchProcess):
             _record(state_dir, environment, "killed", process.pid)
             process.kill()
-    psutil.wait_procs(found, timeout=10)
+    wait(found, 10)
 
 
 def _record(state_dir: Path, environment: dict[str, str], event: events.Kind, pid: int) -> None:

@@ -132,8 +132,8 @@ def _start_supervisor(files: Files, client: Client) -> None:
         while not client.alive():
             if process.poll() is not None or time.monotonic() > deadline:
                 complaints.seek(0)
-                words = complaints.read().strip() or "it says nothing"
-                raise SandboxError(f"supervisord does not start: {words.splitlines()[-1]}; see {files.log}, then: make doctor")
+                words = complaints.readline().strip() or "it says nothing"
+                raise SandboxError(f"supervisord does not start: {words}; see {files.log}, then: make doctor")
             time.sleep(0.02)
 
 
@@ -259,7 +259,7 @@ def _shut_down(client: Client) -> int:
     client.shutdown()
     deadline = time.monotonic() + 10
     # Asking wakes supervisord, which otherwise looks after its children once a second.
-    while supervisor.is_running() and supervisor.status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline:
+    while not leftovers.has_ended(supervisor) and time.monotonic() < deadline:
         client.alive()
         time.sleep(0.02)
     return len(names)

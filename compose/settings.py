@@ -1,7 +1,7 @@
 """Every setting of Parallax, declared once.
 
 A field here is an environment variable of the same name in upper case, a line of ``.env.example``, a row of
-``docs/settings.md`` and a default for every process. ``python -m compose.settings`` writes the generated files; a test
+``docs/settings.md`` and a default for every process. ``make docs`` writes the generated files; a test
 fails when one of them is out of date.
 
 Values come from the environment first, then from ``.env`` in the project's folder, then from the defaults here.
@@ -326,7 +326,7 @@ class Settings(BaseSettings):
 
     def environment(self) -> dict[str, str]:
         """Every setting that is not empty as environment variables, secrets included: for child processes only."""
-        texts = {name.upper(): _as_text(getattr(self, name)) for name in type(self).model_fields}
+        texts = {name.upper(): as_text(getattr(self, name)) for name in type(self).model_fields}
         return {name: text for name, text in texts.items() if text}
 
     def public(self) -> dict[str, str]:
@@ -335,7 +335,7 @@ class Settings(BaseSettings):
             "aws_access_key_id",
             "database_url",
         }
-        return {name: _as_text(getattr(self, name)) for name in type(self).model_fields if name not in secret}
+        return {name: as_text(getattr(self, name)) for name in type(self).model_fields if name not in secret}
 
 
 # Keys the local vendors accept. They open nothing but a program on this machine, so they may be written here.
@@ -347,7 +347,7 @@ LOCAL_AWS_KEY = "AKIAPARALLAXLOCAL000"
 LOCAL_AWS_SECRET = "parallax-local-secret"
 
 
-def _as_text(value: Any) -> str:
+def as_text(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, SecretStr):

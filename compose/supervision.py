@@ -118,13 +118,12 @@ class Files:
 
 
 def _ini(value: str | Path) -> str:
-    """A value as supervisord's configuration reads it back: ``%`` doubled; what cannot be written there is refused."""
+    """A value for supervisord's configuration; refused where it would mean something else there (`` ;`` begins a comment,
+    ``%`` an expansion, of which some values see two)."""
     text = str(value)
-    if re.search(r"[\r\n]|\s[;#]", text):
-        raise ConfigurationError(
-            f"STATE_DIR: supervisord cannot use the path {text!r} with its ' ;', ' #' or line break; use another folder"
-        )
-    return text.replace("%", "%%")
+    if re.search(r"[\r\n%]|\s[;#]", text):
+        raise ConfigurationError(f"STATE_DIR: supervisord cannot use the path {text!r} with its '%', ' ;' or ' #'; use another folder")
+    return text
 
 
 def _spec(files: Files, process: Process) -> str:
