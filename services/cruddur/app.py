@@ -1,0 +1,71 @@
+"""Cruddur's application factory.
+
+``gunicorn -c services/gunicorn.conf.py "services.cruddur.app:create_app()"``
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import NoReturn
+
+from flask import Flask
+
+from compose.settings import Settings, load_or_exit
+from services import errors, faults, telemetry
+from services.cruddur import routes, signals
+from services.cruddur.profiles_client import ProfilesClient
+from services.cruddur.store import Store, StoreError, StoreUnavailable
+
+_log = logging.getLogger(__name__)
+
+SERVICE = telemetry.Service(signals.OTEL_SERVICE, signals.XRAY_SEGMENT, log_events=True, errors=True)
+
+#: Bytes of a body; the longest message, each character escaped, is far below.
+MAX_BODY = 64 * 1024
+
+#: gunicorn stops for good when a worker ends with this status, and starts another one after any other.
+_WORKER_BOOT_ERROR = 3
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """Make the application with its telemetry. Raises SystemExit, after one line on standard error, when the database is unusable."""
+    settings = settings or load_or_exit()
+    app = Flask("services.cruddur")
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+
+    # Before any other hook, so that the SDKs see the request from its beginning to its end.
+    running = telemetry.start(app, SERVICE, settings)
+    errors.install(app)
+    if settings.sandbox:
+        faults.install(app, downstream_endpoints=routes.CALLS_PROFILES)
+    app.extensions["profiles"] = ProfilesClient(settings.profiles_url, settings.profiles_timeout)
+    try:
+        store = Store(settings.sqlalchemy_url)
+        running.instrument_engine(store.engine)
+        try:
+            store.prepare()
+        except StoreUnavailable as error:
+            # Programs start in any order; the first request tries again.
+            _log.warning("the database does not answer yet: %s", error)
+    except StoreError as error:
+        _stop(str(error))
+    app.extensions["store"] = store
+
+    @app.before_request
+    def database_is_there() -> None:
+        if not store.ready:
+            try:
+                store.prepare()
+            except (StoreUnavailable, StoreError) as error:
+                _log.warning("the database cannot be used: %s", error)
+                raise errors.ApiError(503, "database_unavailable", "the database does not answer; try again") from None
+
+    app.register_blueprint(routes.api)
+    return app
+
+
+def _stop(message: str) -> NoReturn:
+    print(f"cruddur: {message}", file=sys.stderr, flush=True)
+    raise SystemExit(_WORKER_BOOT_ERROR)

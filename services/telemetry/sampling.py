@@ -1,0 +1,106 @@
+"""X-Ray's sampling rules, polled through the daemon's TCP proxy and shared by OpenTelemetry and the X-Ray SDK.
+
+Neither opentelemetry-sdk-extension-aws 2.1 nor the OpenTelemetry SDK has a sampler for X-Ray's rules; the X-Ray SDK has one,
+so both use that. Source: AWS X-Ray Developer Guide, "Configuring sampling rules" and "Using sampling rules with the X-Ray API".
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+from aws_xray_sdk.core.context import Context
+from aws_xray_sdk.core.daemon_config import DaemonConfig
+from aws_xray_sdk.core.sampling.sampler import DefaultSampler
+
+from compose.settings import Settings
+from services.telemetry.delivery import local_host
+from services.telemetry.identity import current
+
+#: The SDK asks for rules every 300 s, also after a failed attempt. Until the first answer, ask again after this many seconds.
+_FIRST_ANSWER_RETRY = 2.0
+
+
+class _OncePerOutage(logging.Filter):
+    """The SDK logs each failed poll with its traceback; one line a minute says as much."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last = float("-inf")
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno < logging.ERROR:
+            return True
+        if time.monotonic() - self._last < 60:
+            return False
+        self._last = time.monotonic()
+        if record.exc_info:
+            record.msg = f"{record.msg} ({record.exc_info[1]})"
+            record.exc_info = None
+        return True
+
+
+class _Sampler(DefaultSampler):  # type: ignore[misc]
+    """The SDK's sampler, with a client that cannot hang and rules that come as soon as the daemon is there."""
+
+    def __init__(self, address: str, region: str) -> None:
+        super().__init__()
+        import botocore.session
+        from botocore import UNSIGNED
+        from botocore.config import Config
+
+        daemon = DaemonConfig(address)
+        self.xray_client = botocore.session.get_session().create_client(
+            "xray",
+            endpoint_url=f"http://{daemon.tcp_ip}:{daemon.tcp_port}",
+            region_name=region,
+            config=Config(signature_version=UNSIGNED, connect_timeout=3, read_timeout=3, retries={"max_attempts": 0}),
+            aws_access_key_id="",
+            aws_secret_access_key="",
+        )
+        self.load_settings(daemon, Context(context_missing="IGNORE_ERROR"))
+        self._next_try = 0.0
+
+    def should_trace(self, sampling_req: dict[str, str | None] | None = None) -> str | bool:
+        if not self._cache.rules and time.monotonic() > self._next_try:
+            self._next_try = time.monotonic() + _FIRST_ANSWER_RETRY
+            self._rule_poller.wake_up()
+        decision: str | bool = super().should_trace(sampling_req)
+        return decision
+
+
+class XRayRules:
+    """The decisions of X-Ray's rules for one service.
+
+    Until the rules have come, and while they cannot be had, the SDK's own fallback decides: one request a second and 5 % of
+    the rest. It is also the ``sampler`` of the X-Ray SDK's recorder, hence :meth:`should_trace`.
+    """
+
+    def __init__(self, service: str, settings: Settings) -> None:
+        for name in ("rule_poller", "target_poller"):
+            logging.getLogger(f"aws_xray_sdk.core.sampling.{name}").addFilter(_OncePerOutage())
+        self._service = service
+        self._sampler = _Sampler(daemon_address(settings), settings.aws_region)
+        self._sampler.start()
+
+    def decide(self, host: str, method: str, path: str) -> str | bool:
+        """Ask the rules about one request: the name of the rule that samples it, True for a fallback's yes, or False."""
+        return self._sampler.should_trace({"host": host, "method": method, "path": path, "service": self._service})
+
+    def should_trace(self, sampling_req: dict[str, Any] | None = None) -> str | bool:
+        """As the X-Ray SDK asks; answers with the decision that OpenTelemetry already got for this request, if it did."""
+        asked = sampling_req or {}
+        identity = current()
+
+        def rule() -> str | bool:
+            return self.decide(asked.get("host") or "", asked.get("method") or "", asked.get("path") or "")
+
+        return rule() if identity is None else identity.decide(rule)
+
+
+def daemon_address(settings: Settings) -> str:
+    """The X-Ray daemon's address as the SDK wants it. Both protocols are named: from a plain ``host:port`` the sampler would
+    take the UDP address for its TCP calls. The SDK prefers its own variable AWS_XRAY_DAEMON_ADDRESS where that is set."""
+    address = f"{local_host(settings)}:{settings.xray_daemon_port}"
+    return f"tcp:{address} udp:{address}"
