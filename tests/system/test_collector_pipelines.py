@@ -40,7 +40,7 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from collector.build import ensure_built
-from collector.configs import Process, command
+from collector.configs import ENVIRONMENT, Process, command
 from tests.waiting import until
 
 ALL = frozenset({"honeycomb", "xray", "cloudwatch"})
@@ -275,7 +275,11 @@ class Topology:
 
     def send_log(self, body: str, time_ns: int) -> None:
         request = ExportLogsServiceRequest()
-        record = request.resource_logs.add(resource=resource("cruddur")).scope_logs.add().log_records.add(time_unix_nano=time_ns)
+        record = (
+            request.resource_logs.add(resource=resource("cruddur"))
+            .scope_logs.add()
+            .log_records.add(time_unix_nano=time_ns, event_name="request")
+        )
         record.body.string_value = body
         record.attributes.append(attribute("run", "r1"))
         LogsServiceStub(self.channel).Export(request, timeout=10, wait_for_ready=True)  # type: ignore[no-untyped-call]  # generated without types
@@ -296,6 +300,7 @@ def topology(folder: Path, backends: frozenset[str] = ALL) -> Iterator[Topology]
         honeycomb_port, aws_port, *ports = (one.getsockname()[1] for one in held)
     environment = {
         "PATH": os.environ["PATH"],
+        **ENVIRONMENT,
         "COLLECTOR_QUEUE_DIR": str(folder / "queue"),
         "XRAY_DAEMON_QUEUE_DIR": str(folder / "daemon-queue"),
         "HONEYCOMB_ENDPOINT": f"http://127.0.0.1:{honeycomb_port}",
@@ -423,6 +428,7 @@ def test_each_signal_reaches_each_backend_that_takes_it(running: Topology) -> No
     assert {headers["x-honeycomb-team"] for headers in honeycomb.headers} == {"hcaik_test"}
     assert aws.segment_ids() == Counter(span.span_id.hex() for span in sent)
     assert json.loads(record["message"])["body"] == "one request"
+    assert json.loads(record["message"])["attributes"] == {"run": "r1", "event.name": "request"}
     assert running.collector.metric("otelcol_receiver_accepted_spans", receiver="otlp") == 120
     for exporter in ("otlp_http/honeycomb", "otlp_grpc/xray_hop", "awsxray"):
         assert running.collector.metric("otelcol_exporter_sent_spans", exporter=exporter) == 120
@@ -571,8 +577,10 @@ def test_the_sum_of_emf_values_is_what_was_counted(parts: Topology) -> None:
     events = parts.aws.log_events("/parallax/metrics")
     assert emf_totals(events, "messages.created") == {(("run", "r1"),): 20 * 2 * 3}
     assert emf_totals(events, "http.server.request.duration") == {tuple(sorted(route.items())): 20 * 2 * 5}
-    namespaces = {one["Namespace"] for event in events for one in json.loads(event["message"])["_aws"]["CloudWatchMetrics"]}
-    assert namespaces == {"Cruddur"}
+    directives = [one for event in events for one in json.loads(event["message"])["_aws"]["CloudWatchMetrics"]]
+    assert {one["Namespace"] for one in directives} == {"Cruddur"}
+    units = {(metric["Name"], metric["Unit"]) for one in directives for metric in one["Metrics"]}
+    assert units == {("messages.created", "Count"), ("http.server.request.duration", "Seconds")}
 
 
 def test_an_up_down_counter_keeps_its_value(running: Topology) -> None:
@@ -618,5 +626,5 @@ def test_a_log_record_too_old_for_cloudwatch_does_not_hold_up_the_others(running
     running.send_log("present", time.time_ns())
     events = running.aws.wait_for_log_events("/parallax/otlp", 2)
     kept = {json.loads(event["message"])["body"]: json.loads(event["message"])["attributes"] for event in events}
-    assert kept["ancient"] == {"run": "r1", "log.time_unix_nano": ancient}
-    assert kept["present"] == {"run": "r1"}
+    assert kept["ancient"] == {"run": "r1", "event.name": "request", "log.time_unix_nano": ancient}
+    assert kept["present"] == {"run": "r1", "event.name": "request"}
