@@ -16,7 +16,6 @@ Usage, by supervisord only: ``python -m compose.events <events.jsonl>``
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
 import time
@@ -50,13 +49,22 @@ def record(path: Path, process: str, event: Kind, pid: int | None, expected: boo
         file.write(line.encode())
 
 
-def read(path: Path) -> list[Event]:
-    """All events, oldest first; none where the file is not there. A last line that was cut off is left out."""
+def read(path: Path, offset: int = 0) -> list[Event]:
+    """The events behind ``offset`` bytes, oldest first; none where the file is not there. A line cut off is left out."""
     try:
-        lines = path.read_bytes().splitlines()
+        with path.open("rb") as file:
+            file.seek(offset)
+            return list(_parse(file.read().splitlines()))
     except FileNotFoundError:
         return []
-    return list(_parse(lines))
+
+
+def size(path: Path) -> int:
+    """Bytes so far: the offset from which :func:`read` finds only what happens from now on."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _parse(lines: Iterable[bytes]) -> Iterable[Event]:
@@ -88,10 +96,8 @@ def away(events: Iterable[Event], process: str) -> list[tuple[float, float | Non
 
 def _last_pid(path: Path, process: str) -> int | None:
     """The pid of this process's last start."""
-    with path.open("rb") as file:
-        file.seek(0, os.SEEK_END)
-        file.seek(max(0, file.tell() - _TAIL))
-        starts = [event.pid for event in _parse(file.read().splitlines()) if event.process == process and event.event == "started"]
+    events = read(path, max(0, size(path) - _TAIL))
+    starts = [event.pid for event in events if event.process == process and event.event == "started"]
     return starts[-1] if starts else None
 
 

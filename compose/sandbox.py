@@ -15,6 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -78,7 +79,7 @@ def up(settings: Settings, wanted: list[Process], say: Say) -> None:
         starting = [process for process in wanted if process.name not in unchanged or running[process.name].state != supervision.RUNNING]
         _check_ports(settings, wanted, starting, files)
         _build_collector(wanted)
-        began = time.time()
+        began = events.size(files.events)
         supervision.write(files, wanted)
         if alive:
             _apply(client, say)
@@ -173,8 +174,9 @@ def is_ready(process: Process, host: str) -> bool:
                 return True
             case Ready.WSGI:
                 with socket.create_connection(address, timeout=1) as connection:
-                    connection.settimeout(1)
-                    connection.sendall(b"?\r\n\r\n")
+                    # The first worker takes this from the backlog as soon as it has loaded the application.
+                    connection.settimeout(10)
+                    connection.sendall(b"is-it-ready\r\n\r\n")
                     return connection.recv(16).startswith(b"HTTP/1.")
             case Ready.HEALTH:
                 health = http.client.HTTPConnection(address[0], process.health_port, timeout=1)
@@ -187,33 +189,47 @@ def is_ready(process: Process, host: str) -> bool:
         return False
 
 
-def _wait_ready(files: Files, client: Client, wanted: Iterable[Process], host: str, began: float, say: Say) -> None:
-    waiting = list(wanted)
+def _wait_ready(files: Files, client: Client, wanted: Iterable[Process], host: str, began: int, say: Say) -> None:
+    """Return when all of them serve. Raises SandboxError when one keeps dying, or after READY_SECONDS."""
+    waiting = {process.name: process for process in wanted}
+    given_up = threading.Event()
+
+    def watch(process: Process) -> None:
+        while not given_up.is_set():
+            if is_ready(process, host):
+                waiting.pop(process.name)
+                return
+            given_up.wait(0.05)
+
+    # One thread each, so that the slow answer of one does not hold the others up; none outlives this command.
+    for process in list(waiting.values()):
+        threading.Thread(target=watch, args=(process,), daemon=True).start()
     deadline = time.monotonic() + READY_SECONDS
     said = time.monotonic()
-    while True:
-        states = client.states()
-        waiting = [process for process in waiting if not (states[process.name].pid and is_ready(process, host))]
-        if not waiting:
-            return
-        _refuse_broken(files, client, waiting, states, began)
-        now = time.monotonic()
-        names = ", ".join(process.name for process in waiting)
-        if now > deadline:
-            raise SandboxError(f"not ready after {READY_SECONDS:g} s: {names}. See: make logs NAME={waiting[0].name}; then: make doctor")
-        if now - said > 3:
-            said = now
-            say(f"waiting for {names}")
-        time.sleep(0.05)
+    try:
+        while names := list(waiting):
+            _refuse_broken(files, client, names, began)
+            now = time.monotonic()
+            if now > deadline:
+                raise SandboxError(
+                    f"not ready after {READY_SECONDS:g} s: {', '.join(names)}. See: make logs NAME={names[0]}; then: make doctor"
+                )
+            if now - said > 3:
+                said = now
+                say(f"waiting for {', '.join(names)}")
+            time.sleep(0.05)
+    finally:
+        given_up.set()
 
 
-def _refuse_broken(files: Files, client: Client, waiting: Iterable[Process], states: dict[str, State], began: float) -> None:
-    """Raise when one of them keeps dying; it is stopped, the others are left for a look."""
+def _refuse_broken(files: Files, client: Client, waiting: list[str], began: int) -> None:
+    """Raise when one of ``waiting`` keeps dying; it is stopped, the others are left for a look."""
+    states = client.states()
     ends: dict[str, int] = {}
-    for event in events.read(files.events):
-        if event.time >= began and event.event == "exited" and not event.expected:
+    for event in events.read(files.events, began):
+        if event.event == "exited" and not event.expected:
             ends[event.process] = ends.get(event.process, 0) + 1
-    broken = [p.name for p in waiting if ends.get(p.name, 0) >= _TRIES or states[p.name].state == supervision.FATAL]
+    broken = [name for name in waiting if ends.get(name, 0) >= _TRIES or states[name].state == supervision.FATAL]
     if not broken:
         return
     for name in broken:
@@ -314,7 +330,7 @@ def _running(settings: Settings, name: str) -> tuple[Files, Client, State]:
 def start(settings: Settings, wanted: list[Process], name: str, say: Say) -> None:
     """Start one process of ``wanted`` and wait until it serves. Nothing to do where it runs."""
     files, client, state = _running(settings, name)
-    began = time.time()
+    began = events.size(files.events)
     if not state.pid:
         client.start(name)
     _wait_ready(files, client, [process for process in wanted if process.name == name], settings.bind_host, began, say)
