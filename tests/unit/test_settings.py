@@ -9,7 +9,6 @@ import pytest
 from compose import generate
 from compose.settings import ROOT, Backend, ConfigurationError, Settings, SignalPath, load
 
-
 pytestmark = pytest.mark.usefixtures("default_settings")
 
 
