@@ -1,0 +1,120 @@
+"""The WSGI application of the local AWS."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from localstack.aws.errors import AwsError, not_implemented
+from localstack.aws.fallback import Moto
+from localstack.aws.logs.responses import LogsResponses
+from localstack.aws.protocol import Service
+from localstack.aws.routing import LOCAL_PREFIX, is_signed, service_of
+from localstack.aws.signature import Verifier
+from localstack.aws.state import State
+from localstack.aws.xray.responses import UNSIGNED, XRayResponses
+from localstack.store import StoreClosed
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication
+
+log = logging.getLogger("aws")
+
+#: A request's body, after decompression. CloudWatch Logs takes 1 MB of events; JSON escapes may make six bytes of one.
+MAX_BODY = 16 * 1024 * 1024
+
+Handler = Callable[[Mapping[str, Any]], dict[str, Any]]
+
+
+class Application:
+    """Routes each request to X-Ray, CloudWatch Logs or moto, and turns what they say into HTTP."""
+
+    def __init__(self, state: State, verifier: Verifier, others: WSGIApplication | None = None) -> None:
+        self._state = state
+        self._verifier = verifier
+        self._others: WSGIApplication = others or Moto()
+        self._xray = Service("xray", invalid="InvalidRequestException")
+        self._logs = Service("logs", invalid="InvalidParameterException")
+        self._handlers: dict[str, tuple[Service, Mapping[str, Handler], frozenset[str]]] = {
+            "xray": (self._xray, XRayResponses(state.xray, state.store).handlers, UNSIGNED),
+            "logs": (self._logs, LogsResponses(state.logs).handlers, frozenset()),
+        }
+        self._local: dict[str, Callable[[], dict[str, Any]]] = {
+            "health": lambda: {"status": "ok"},
+            "xray/deliveries": lambda: {"segments": state.xray.deliveries()},
+        }
+
+    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        name = service_of(environ, self._xray.paths, self._logs.target_prefix)
+        if name == "local":
+            status, headers, body = self._answer_local(environ)
+        elif name in self._handlers:
+            status, headers, body = self._answer(environ, *self._handlers[name])
+        else:
+            return self._others(environ, start_response)
+        headers += [("x-amzn-RequestId", str(uuid.uuid4())), ("Content-Length", str(len(body)))]
+        start_response(f"{status} {HTTPStatus(status).phrase}", headers)
+        return [body]
+
+    def _answer(
+        self, environ: dict[str, Any], service: Service, handlers: Mapping[str, Handler], unsigned: frozenset[str]
+    ) -> tuple[int, list[tuple[str, str]], bytes]:
+        operation = "?"
+        try:
+            raw = _read(environ)
+            operation = service.operation(environ["REQUEST_METHOD"], environ.get("PATH_INFO", ""), environ.get("HTTP_X_AMZ_TARGET", ""))
+            if operation not in unsigned or is_signed(environ):
+                self._verifier.verify(environ, raw)
+            handler = handlers.get(operation)
+            if handler is None:
+                raise not_implemented(f"{operation} of {service.name}")
+            members = service.parse(operation, _decompress(raw, environ), environ.get("CONTENT_TYPE", ""))
+            return 200, [("Content-Type", service.content_type)], orjson.dumps(handler(members))
+        except AwsError as error:
+            return service.error(error)
+        except StoreClosed:
+            return service.error(AwsError("ServiceUnavailableException", "The local AWS is stopping; send this again", 503))
+        except Exception:
+            log.exception("%s of %s failed", operation, service.name)
+            return service.error(AwsError("InternalFailure", f"{operation} failed inside the local AWS; its log says why (make logs)", 500))
+
+    def _answer_local(self, environ: dict[str, Any]) -> tuple[int, list[tuple[str, str]], bytes]:
+        headers = [("Content-Type", "application/json")]
+        path = environ["PATH_INFO"].removeprefix(LOCAL_PREFIX)
+        handler = self._local.get(path)
+        if handler is None or environ["REQUEST_METHOD"] != "GET":
+            known = ", ".join(f"GET {LOCAL_PREFIX}{name}" for name in sorted(self._local))
+            return 404, headers, orjson.dumps({"message": f"There is {known}"})
+        return 200, headers, orjson.dumps(handler())
+
+
+def _read(environ: dict[str, Any]) -> bytes:
+    length = int(environ.get("CONTENT_LENGTH") or 0)
+    if length > MAX_BODY:
+        raise AwsError("RequestEntityTooLargeException", f"The body has {length} bytes, the limit is {MAX_BODY}", 413)
+    body: bytes = environ["wsgi.input"].read(length)
+    return body
+
+
+def _decompress(body: bytes, environ: dict[str, Any]) -> bytes:
+    encoding = environ.get("HTTP_CONTENT_ENCODING", "").strip().lower()
+    if encoding in ("", "identity", "amz-1.0"):
+        return body
+    if encoding != "gzip":
+        raise AwsError("UnsupportedMediaTypeException", f"Content-Encoding {encoding} is not gzip", 415)
+    inflater = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    try:
+        plain = inflater.decompress(body, MAX_BODY)
+    except zlib.error as error:
+        raise AwsError("SerializationException", f"The body is not gzip: {error}") from None
+    if inflater.unconsumed_tail:
+        raise AwsError("RequestEntityTooLargeException", f"The body unpacks to more than {MAX_BODY} bytes", 413)
+    if not inflater.eof:
+        raise AwsError("SerializationException", "The body is not gzip: it is cut")
+    return plain

@@ -1,0 +1,41 @@
+"""The DuckDB file of the local AWS: its tables, and the models that work on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from localstack.aws import tags
+from localstack.aws.logs.models import SCHEMA as LOGS_SCHEMA
+from localstack.aws.logs.models import LogEventInsert, Logs
+from localstack.aws.xray.groups import SCHEMA as GROUP_SCHEMA
+from localstack.aws.xray.models import XRay
+from localstack.aws.xray.sampling import SCHEMA as SAMPLING_SCHEMA
+from localstack.aws.xray.segments import SCHEMA as SEGMENT_SCHEMA
+from localstack.aws.xray.segments import SegmentInsert
+from localstack.store import Store
+
+APPLICATION = "parallax.aws"
+
+#: Append only: a later version adds statements at the end, it never changes or moves one.
+MIGRATIONS = (*SEGMENT_SCHEMA, *SAMPLING_SCHEMA, *GROUP_SCHEMA, *LOGS_SCHEMA, *tags.SCHEMA)
+
+#: DuckDB's own limit; the process needs about 100 MB more for Python and Arrow.
+MEMORY_LIMIT = "128MB"
+
+
+class State:
+    """Everything the local AWS keeps. Raises StoreError when ``path`` cannot be used."""
+
+    def __init__(self, path: Path, region: str) -> None:
+        self.store = Store(
+            path,
+            APPLICATION,
+            MIGRATIONS,
+            memory_limit=MEMORY_LIMIT,
+            inserts={"segment": SegmentInsert(), "log_event": LogEventInsert()},
+        )
+        self.xray = XRay(self.store, region)
+        self.logs = Logs(self.store, region)
+
+    def close(self) -> None:
+        self.store.close()

@@ -1,0 +1,1 @@
+"""X-Ray: segments in, traces out, sampling rules and targets, groups."""

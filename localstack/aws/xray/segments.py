@@ -1,0 +1,261 @@
+"""Segment documents: what makes one valid, and how it is stored.
+
+Source: "AWS X-Ray segment documents" in the X-Ray developer guide, and the API reference of PutTraceSegments.
+Error codes and messages are the ones that users of X-Ray report (MissingName, MissingId, InvalidName, ParseError …); where no
+report is known (DocumentTooLarge, InvalidTimestamp) the code follows their pattern, and may differ from the service's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import orjson
+import pyarrow as pa
+
+from localstack.store import registered
+
+SCHEMA = (
+    """CREATE TABLE segment (
+        trace_id VARCHAR NOT NULL,
+        id VARCHAR NOT NULL,
+        parent_id VARCHAR,
+        independent BOOLEAN NOT NULL,      -- a subsegment sent as a document of its own
+        name VARCHAR NOT NULL,
+        trace_time DOUBLE NOT NULL,        -- when the trace began, as far as this segment knows; epoch seconds, as all times
+        start_time DOUBLE NOT NULL,
+        end_time DOUBLE,                   -- NULL: in progress
+        received DOUBLE NOT NULL,          -- when it came last
+        first_commit BIGINT NOT NULL,      -- the commit that brought it first; grows from commit to commit
+        revision INTEGER NOT NULL,         -- how often it came, in progress or complete
+        deliveries INTEGER NOT NULL,       -- how often it came in its present form: more than 1 is a duplicate
+        document VARCHAR NOT NULL
+    )""",
+)
+
+#: "Segment documents can be up to 64 kB in size."
+MAX_DOCUMENT_BYTES = 64 * 1024
+
+MAX_NAME = 200
+
+#: How old a trace may be by its id. X-Ray keeps traces for 30 days.
+RETENTION_SECONDS = 30 * 24 * 3600
+
+#: A clock may be ahead of ours by this much; an id beyond it is not taken for epoch seconds.
+MAX_AHEAD_SECONDS = 24 * 3600
+
+#: Whether an id whose first 8 digits are no recent time is refused. Since October 2023 X-Ray takes W3C ids, whose digits are
+#: random, so they cannot all be; whether it still refuses some is not documented.
+REJECT_OLD_TRACE_IDS = False
+
+TRACE_ID = re.compile(r"1-[0-9a-fA-F]{8}-[0-9a-fA-F]{24}")
+SEGMENT_ID = re.compile(r"[0-9a-fA-F]{16}")
+#: "The name can contain up to 200 Unicode letters, digits, and whitespace, and the symbols _ . : / % & # = + \ - @"
+NAME = re.compile(r"[\w\s.:/%&#=+\\\-@]{1,200}")
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A document that is not stored, as UnprocessedTraceSegments reports it. ``id`` is None where none could be read."""
+
+    id: str | None
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One valid document. Times in epoch seconds; ``end_time`` None while in progress."""
+
+    trace_id: str
+    id: str
+    parent_id: str | None
+    independent: bool
+    name: str
+    start_time: float
+    end_time: float | None
+    document: str
+
+
+class _Invalid(Exception):
+    def __init__(self, code: str, why: str) -> None:
+        super().__init__(code)
+        self.code = code
+        self.why = why
+
+
+def parse(document: str, now: float, reject_old: bool = REJECT_OLD_TRACE_IDS) -> Segment | Rejected:
+    """Check one element of TraceSegmentDocuments. ``now``: epoch seconds."""
+    identity: str | None = None
+    kind = "segment"
+    try:
+        if len(document) * 4 > MAX_DOCUMENT_BYTES and len(document.encode()) > MAX_DOCUMENT_BYTES:
+            raise _Invalid("DocumentTooLarge", f"the document is larger than {MAX_DOCUMENT_BYTES} bytes")
+        try:
+            fields = orjson.loads(document)
+        except orjson.JSONDecodeError as error:
+            raise _Invalid("ParseError", str(error)) from None
+        if not isinstance(fields, dict):
+            raise _Invalid("ParseError", "the document is not a JSON object")
+        found = fields.get("id")
+        identity = found if isinstance(found, str) else None
+        if fields.get("type") == "subsegment":
+            kind = "subsegment"
+        return _checked(fields, document, kind == "subsegment", now, reject_old)
+    except _Invalid as error:
+        return Rejected(identity, error.code, f"Invalid {kind}. ErrorCode: {error.code}, Cause: {error.why}")
+
+
+def _checked(fields: dict[str, Any], document: str, independent: bool, now: float, reject_old: bool) -> Segment:
+    identity = _text(fields, "id", "Id")
+    if not SEGMENT_ID.fullmatch(identity):
+        raise _Invalid("InvalidId", "id must be 16 hexadecimal digits")
+    trace_id = _text(fields, "trace_id", "TraceId")
+    if not TRACE_ID.fullmatch(trace_id):
+        raise _Invalid("InvalidTraceId", "trace_id must be 1-<8 hexadecimal digits>-<24 hexadecimal digits>")
+    if reject_old and id_time(trace_id, now) is None:
+        raise _Invalid("InvalidTraceId", "the time in trace_id is not within the last 30 days")
+    parent_id = fields.get("parent_id")
+    if parent_id is not None and not (isinstance(parent_id, str) and SEGMENT_ID.fullmatch(parent_id)):
+        raise _Invalid("InvalidParentId", "parent_id must be 16 hexadecimal digits")
+    if independent and parent_id is None:
+        raise _Invalid("MissingParentId", "a subsegment sent on its own needs parent_id")
+    name, start, end = _checked_body(fields)
+    _check_blocks(fields)
+    _check_subsegments(fields.get("subsegments"))
+    return Segment(trace_id, identity, parent_id, independent, name, start, end, document)
+
+
+def _checked_body(fields: dict[str, Any]) -> tuple[str, float, float | None]:
+    """What segments and subsegments share: name and times."""
+    name = _text(fields, "name", "Name")
+    if not NAME.fullmatch(name):
+        raise _Invalid("InvalidName", f"name must be 1 to {MAX_NAME} letters, digits, whitespace and _ . : / % & # = + \\ - @")
+    start = _time(fields, "start_time")
+    if start is None:
+        raise _Invalid("MissingStartTime", "start_time is required")
+    in_progress = fields.get("in_progress", False)
+    if not isinstance(in_progress, bool):
+        raise _Invalid("InvalidInProgress", "in_progress must be a boolean")
+    end = None if in_progress else _time(fields, "end_time")
+    if end is None and not in_progress:
+        raise _Invalid("MissingEndTime", "either end_time or in_progress is required")
+    return name, start, end
+
+
+def _check_blocks(fields: dict[str, Any]) -> None:
+    for key in ("http", "aws", "annotations", "metadata", "service", "cause"):
+        value = fields.get(key)
+        if value is not None and not isinstance(value, dict) and not (key == "cause" and isinstance(value, str)):
+            raise _Invalid("ParseError", f"{key} must be an object")
+    for key in ("error", "fault", "throttle"):
+        if not isinstance(fields.get(key, False), bool):
+            raise _Invalid("ParseError", f"{key} must be a boolean")
+
+
+def _check_subsegments(subsegments: Any) -> None:
+    if subsegments is None:
+        return
+    if not isinstance(subsegments, list):
+        raise _Invalid("ParseError", "subsegments must be a list")
+    for subsegment in subsegments:
+        if isinstance(subsegment, str):
+            continue  # the id of a subsegment that is sent on its own
+        if not isinstance(subsegment, dict):
+            raise _Invalid("ParseError", "a subsegment must be an object")
+        if not SEGMENT_ID.fullmatch(_text(subsegment, "id", "Id")):
+            raise _Invalid("InvalidId", "the id of a subsegment must be 16 hexadecimal digits")
+        _checked_body(subsegment)
+        _check_blocks(subsegment)
+        _check_subsegments(subsegment.get("subsegments"))
+
+
+def _text(fields: dict[str, Any], key: str, noun: str) -> str:
+    value = fields.get(key)
+    if value is None or value == "":
+        raise _Invalid(f"Missing{noun}", f"{key} is required")
+    if not isinstance(value, str):
+        raise _Invalid(f"Invalid{noun}", f"{key} must be a string")
+    return value
+
+
+def _time(fields: dict[str, Any], key: str) -> float | None:
+    value = fields.get(key)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e11:
+        raise _Invalid("InvalidTimestamp", f"{key} must be epoch seconds")
+    return float(value)
+
+
+def id_time(trace_id: str, now: float) -> float | None:
+    """The epoch seconds a trace id begins with; None where its digits are no recent time (a W3C id made at random)."""
+    seconds = int(trace_id[2:10], 16)
+    return float(seconds) if now - RETENTION_SECONDS <= seconds <= now + MAX_AHEAD_SECONDS else None
+
+
+def to_arrow(segments: Sequence[Segment], now: float) -> pa.Table:
+    """Rows for the store's table ``segment``, in the order of arrival."""
+    times = [id_time(segment.trace_id, now) for segment in segments]
+    return pa.table(
+        {
+            "trace_id": [segment.trace_id for segment in segments],
+            "id": [segment.id for segment in segments],
+            "parent_id": pa.array([segment.parent_id for segment in segments], pa.string()),
+            "independent": [segment.independent for segment in segments],
+            "name": [segment.name for segment in segments],
+            "trace_time": [time or segment.start_time for time, segment in zip(times, segments, strict=True)],
+            "start_time": [segment.start_time for segment in segments],
+            "end_time": pa.array([segment.end_time for segment in segments], pa.float64()),
+            "received": pa.array([now] * len(segments), pa.float64()),
+            "document": [segment.document for segment in segments],
+        }
+    )
+
+
+class SegmentInsert:
+    """Brings segments into the table: a segment is stored once for its trace and id.
+
+    A complete document takes the place of one in progress, never the other way round; of two complete ones the later stays.
+    """
+
+    def __init__(self) -> None:
+        self._commit: int | None = None
+
+    def __call__(self, db: duckdb.DuckDBPyConnection, rows: pa.Table) -> None:
+        if self._commit is None:
+            ((self._commit,),) = db.execute("SELECT coalesce(max(first_commit), 0) FROM segment").fetchall()
+        self._commit += 1
+        for wave in _waves(rows):
+            with registered(db, wave) as view:
+                db.execute(
+                    f"""
+                    MERGE INTO segment USING {view} new ON segment.trace_id = new.trace_id AND segment.id = new.id
+                    WHEN MATCHED AND new.end_time IS NULL AND segment.end_time IS NOT NULL THEN UPDATE SET
+                        revision = segment.revision + 1, received = new.received
+                    WHEN MATCHED THEN UPDATE SET
+                        revision = segment.revision + 1,
+                        deliveries = CASE WHEN segment.end_time IS NULL AND new.end_time IS NOT NULL THEN 1 ELSE segment.deliveries + 1 END,
+                        parent_id = new.parent_id, independent = new.independent, name = new.name, start_time = new.start_time,
+                        end_time = new.end_time, received = new.received, document = new.document
+                    WHEN NOT MATCHED THEN INSERT VALUES (new.trace_id, new.id, new.parent_id, new.independent, new.name,
+                        new.trace_time, new.start_time, new.end_time, new.received, {self._commit}, 1, 1, new.document)
+                    """
+                )
+
+
+def _waves(rows: pa.Table) -> Iterable[pa.Table]:
+    """Split rows so that no part holds a segment twice, which one MERGE could not take; almost always one part."""
+    seen: dict[tuple[str, str], int] = {}
+    numbers = []
+    for key in zip(rows["trace_id"].to_pylist(), rows["id"].to_pylist(), strict=True):
+        number = seen.get(key, 0)
+        seen[key] = number + 1
+        numbers.append(number)
+    last = max(numbers, default=0)
+    if last == 0:
+        return [rows]
+    return [rows.filter(pa.array([number == wave for number in numbers])) for wave in range(last + 1)]
