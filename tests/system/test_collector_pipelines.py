@@ -19,7 +19,7 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -28,6 +28,7 @@ from typing import Any
 
 import grpc
 import pytest
+from aws_xray_sdk.core.recorder import AWSXRayRecorder
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2_grpc import LogsServiceStub
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
@@ -498,6 +499,37 @@ def test_segments_the_daemon_took_before_sigkill_arrive_after_it(parts: Topology
         assert document["name"] == "Cruddur"
         assert document["annotations"] == {"run": "r1"}
         assert "X-Ray for Python" in document["aws"]["xray"]["sdk"]
+
+
+def test_sdk_segments_keep_names_annotations_metadata_and_their_marker(parts: Topology) -> None:
+    parts.daemon.start()
+    parts.aws.start()
+    recorder = AWSXRayRecorder()
+    recorder.configure(service="Cruddur", sampling=False, daemon_address=f"127.0.0.1:{parts.environment['XRAY_DAEMON_PORT']}")
+    with closing(recorder.emitter._socket):  # The SDK never closes it.
+        segment = recorder.begin_segment("Cruddur")
+        segment.put_annotation("run", "r1")
+        with recorder.in_subsegment("UserData") as subsegment:
+            subsegment.put_annotation("handle", "andrew")
+            subsegment.put_metadata("username", "andrew")
+            subsegment.put_metadata("extra", {"a": 1}, "cruddur")
+        with pytest.raises(RuntimeError), recorder.in_subsegment("failing"):
+            raise RuntimeError("asked for")
+        recorder.end_segment()
+
+    until(lambda: len(parts.aws.documents) == 3, 10, "a segment and two subsegments at X-Ray")
+    found = {document["name"]: document for document in parts.aws.documents}
+    root, user_data, failing = found["Cruddur"], found["UserData"], found["failing"]
+    assert root["annotations"] == {"run": "r1"}
+    assert "type" not in root
+    assert user_data["annotations"] == {"handle": "andrew"}
+    assert user_data["metadata"] == {"default": {"username": "andrew"}, "cruddur": {"extra": {"a": 1}}}
+    assert {user_data["type"], failing["type"]} == {"subsegment"}
+    assert {user_data["parent_id"], failing["parent_id"]} == {root["id"]}
+    assert failing["cause"]["exceptions"][0]["message"] == "asked for"
+    for document in found.values():
+        assert document["trace_id"] == segment.trace_id
+        assert document["aws"]["xray"]["sdk"].startswith("X-Ray for Python")
 
 
 def test_the_daemon_signs_and_forwards_what_comes_over_tcp(parts: Topology) -> None:
