@@ -31,7 +31,7 @@ _WORKER_BOOT_ERROR = 3
 def create_app(settings: Settings | None = None) -> Flask:
     """Make the application with its telemetry. Raises SystemExit, after one line on standard error, when the database is unusable."""
     settings = settings or load_or_exit()
-    app = Flask("services.cruddur")
+    app = Flask("services.cruddur", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.json.sort_keys = False  # type: ignore[attr-defined]
 

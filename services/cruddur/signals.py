@@ -10,6 +10,7 @@ asked for (:class:`Outcome`) and the status it was answered with.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -228,3 +229,25 @@ METRICS: Final = (
         lambda route, _outcome, status: 1 if route is Route.CREATE_MESSAGE and status == 201 else 0,
     ),
 )
+
+
+def main(arguments: list[str]) -> int:
+    """Print the table as Markdown, or write it to ``docs/signals.md``."""
+    from compose.settings import ROOT
+    from services.cruddur.signals_markdown import render
+
+    if arguments == ["--write"]:
+        (ROOT / "docs" / "signals.md").write_text(render(), encoding="utf-8")
+    elif arguments:
+        print("usage: python -m services.cruddur.signals [--write]", file=sys.stderr)
+        return 2
+    else:
+        print(render(), end="")
+    return 0
+
+
+if __name__ == "__main__":
+    # The module under its own name: as __main__ its enumerations would be others than those the renderer imports.
+    from services.cruddur import signals
+
+    sys.exit(signals.main(sys.argv[1:]))

@@ -137,6 +137,8 @@ class Store:
                 url = "postgresql+psycopg://" + url.removeprefix(prefix)
         try:
             self._url = make_url(url)
+            if self._url.get_backend_name() == "sqlite" and self._url.database in (None, "", ":memory:"):
+                raise StoreError("DATABASE_URL names an SQLite database in memory, which threads do not share; name a file")
             self.engine: Engine = create_engine(self._url, pool_pre_ping=not url.startswith("sqlite"), pool_size=16, max_overflow=16)
         except (ArgumentError, ImportError) as error:
             raise StoreError(f"DATABASE_URL cannot be used: {str(error).splitlines()[0]}; see docs/settings.md") from None
@@ -151,7 +153,7 @@ class Store:
         Raises StoreUnavailable when the database does not answer, StoreError when it is broken or another program's.
         """
         try:
-            if self._sqlite and self._url.database not in (None, "", ":memory:"):
+            if self._sqlite:
                 Path(str(self._url.database)).parent.mkdir(parents=True, exist_ok=True)
             with self._only_one() as session:
                 if not self._has_tables(session):

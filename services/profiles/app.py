@@ -18,7 +18,7 @@ SERVICE = telemetry.Service(signals.OTEL_DOWNSTREAM_SERVICE, signals.XRAY_DOWNST
 def create_app(settings: Settings | None = None) -> Flask:
     """Make the application with its telemetry."""
     settings = settings or load_or_exit()
-    app = Flask("services.profiles")
+    app = Flask("services.profiles", static_folder=None)
     app.json.sort_keys = False  # type: ignore[attr-defined]
     telemetry.start(app, SERVICE, settings)
     errors.install(app)

@@ -77,10 +77,11 @@ def persist(attempt: Callable[[], bool], deadline: Deadline, patience: float = P
     ``attempt`` may itself take long. One that fails at once is repeated after a pause that doubles, up to four seconds.
     """
     until, pause = time.monotonic() + patience, 0.25
-    while True:
+    while not deadline.passed:
         if attempt():
             return True
-        if deadline.passed or time.monotonic() + pause > until:
+        if time.monotonic() + pause > until:
             return False
         deadline.sleep(pause)
         pause = min(pause * 2, 4.0)
+    return False
