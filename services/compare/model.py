@@ -52,6 +52,8 @@ class Finding:
     verdict: Verdict
     absent: tuple[str, ...] = ()
     extra: tuple[str, ...] = ()
+    #: Whether something did not arrive at all, rather than arrived without an attribute.
+    lost: bool = False
     unknown: str | None = None
 
 
@@ -101,6 +103,25 @@ class Judgement:
     measures: Mapping[SignalPath, Measures]
     attributes: Sequence[Kept]
     requests: int
+
+
+@dataclass(frozen=True)
+class MetricTotal:
+    """A metric's total over the run beside the ledger's.
+
+    ``expected``: from and to; they differ by the requests that nobody saw an answer to. ``observed`` None: it could not be read, and
+    ``reason`` says why.
+    """
+
+    path: SignalPath
+    name: str
+    expected: tuple[int, int]
+    observed: float | None
+    reason: str | None = None
+
+    @property
+    def agrees(self) -> bool | None:
+        return None if self.observed is None else self.expected[0] <= self.observed <= self.expected[1]
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ class Path:
 
     ``decider``: whose sampling decision covers its spans and segments; None where nothing on it is sampled.
     ``gives_up``: what its client gives up by design, as a sentence; a possible cause until a record of the process proves it.
+    ``repeats``: why something may arrive twice, as a sentence.
     ``carriers``: whose absence may cost a request on this path.
     ``renames``: how the backend spells an attribute key, where it cannot keep it.
     """
@@ -46,6 +47,7 @@ class Path:
     label: str
     decider: Literal["xray_sdk", "otel"] | None
     gives_up: str
+    repeats: str
     carriers: tuple[Carrier, ...]
     renames: Literal["none", "xray"] = "none"
 
@@ -57,33 +59,37 @@ class Path:
         return re.sub(r"[^A-Za-z0-9_]", "_", key) if self.renames == "xray" else key
 
 
+_OTLP_REPEATS = "the Collector, like the exporter before it, sends again what was not acknowledged in time, which may have arrived"
 _OTLP = "the OpenTelemetry exporter retries for about 10 s and then drops the batch; what the Collector accepted must arrive"
 
 PATHS: Final[dict[SignalPath, Path]] = {
     each.path: each
     for each in (
-        Path(SignalPath.HONEYCOMB_OTLP, "Honeycomb, OTLP", "otel", _OTLP, (Carrier("collector", 10, 15),)),
+        Path(SignalPath.HONEYCOMB_OTLP, "Honeycomb, OTLP", "otel", _OTLP, _OTLP_REPEATS, (Carrier("collector", 10, 15),)),
         Path(
             SignalPath.XRAY_SDK,
             "X-Ray, SDK",
             "xray_sdk",
             "the X-Ray SDK sends segments as UDP datagrams that nobody answers: lost if the daemon was away",
+            "the daemon's role sends again what X-Ray did not acknowledge in time",
             (Carrier("xray-daemon", 10, 2),),
         ),
-        Path(SignalPath.XRAY_OTLP, "X-Ray, OTLP", "otel", _OTLP, (Carrier("collector", 10, 15),), renames="xray"),
+        Path(SignalPath.XRAY_OTLP, "X-Ray, OTLP", "otel", _OTLP, _OTLP_REPEATS, (Carrier("collector", 10, 15),), renames="xray"),
         Path(
             SignalPath.CLOUDWATCH_WATCHTOWER,
             "CloudWatch, watchtower",
             None,
             "watchtower gives a batch up after 5 tries: lost if CloudWatch Logs was away for longer",
+            "watchtower sends a batch again when the answer to it was lost",
             (Carrier("aws", 10, 60),),
         ),
-        Path(SignalPath.CLOUDWATCH_OTLP, "CloudWatch, OTLP", None, _OTLP, (Carrier("collector", 10, 15),)),
+        Path(SignalPath.CLOUDWATCH_OTLP, "CloudWatch, OTLP", None, _OTLP, _OTLP_REPEATS, (Carrier("collector", 10, 15),)),
         Path(
             SignalPath.ROLLBAR_SDK,
             "Rollbar, SDK",
             None,
             "pyrollbar does not retry: the item is lost if Rollbar was away when it was sent",
+            "the application reported it twice: pyrollbar itself sends each item once",
             (Carrier("rollbar", 10, 3),),
         ),
     )

@@ -38,7 +38,7 @@ from compose.settings import SignalPath
 from loadtest.ledger import LedgerEntry
 from services.compare.model import Finding, Judgement, Kept, Measures, PathState, Progress, Stray, Verdict
 from services.compare.paths import OPEN_KINDS, PATHS, SAMPLED_KINDS
-from services.compare.readers.base import Observation
+from services.compare.readers.base import SLACK, Observation, Window
 from services.cruddur.signals import Kind, Outcome, Route, Signal, expected
 
 Expect = Callable[[Route, Outcome, int | None], Sequence[Signal]]
@@ -98,6 +98,16 @@ class Comparison:
     def close(self) -> None:
         self._db.close()
 
+    def keys(self, path: SignalPath) -> frozenset[str]:
+        """Attribute keys that the expected signals declare on a path."""
+        return frozenset(key for signal in self._signals if signal.path is path for key in (*signal.attributes, *signal.values))
+
+    def window(self) -> Window:
+        """When the run was, with slack."""
+        row = self._db.execute("SELECT min(start), max(start + duration_ms / 1000) FROM ledger").fetchone()
+        start, end = row if row is not None and row[0] is not None else (0.0, 0.0)
+        return Window(self.run, start - SLACK, end + SLACK, frozenset(self._traces))
+
     # -- what comes in
 
     def add(self, observations: Iterable[Observation]) -> None:
@@ -132,6 +142,16 @@ class Comparison:
                 "DELETE FROM unknown WHERE trace_id IN (SELECT unnest(?)) AND path IN (SELECT unnest(?))",
                 [list(traces), [_INDEX[path] for path in paths]],
             )
+
+    def clear(self, paths: Collection[SignalPath]) -> None:
+        """Drop everything that was observed on these paths: reading them failed half-way, or begins anew."""
+        numbers = [[_INDEX[path] for path in paths]]
+        self._db.execute(
+            "DELETE FROM observation WHERE subject IN "
+            "(SELECT subject FROM subject JOIN label USING (label) WHERE path IN (SELECT unnest(?)))",
+            numbers,
+        )
+        self._db.execute("DELETE FROM unknown WHERE path IN (SELECT unnest(?))", numbers)
 
     def unknown(self, paths: Collection[SignalPath], traces: Mapping[str, str]) -> None:
         """The vendor could not say anything about these traces; with why."""
@@ -249,8 +269,12 @@ class Comparison:
             number = self._subjects[key] = len(self._subject_list)
             self._subject_list.append(key)
             self._db.execute("INSERT INTO subject VALUES (?, ?)", [number, key[0]])
-            for signal in self._signals_of(label):
-                self._db.execute("INSERT INTO satisfies VALUES (?, ?, ?)", [signal, number, not _lacking(self._signals[signal], shape)])
+            for candidate in self._signals_of(label):
+                signal = self._signals[candidate]
+                complete = not _lacking(signal, shape)
+                # A signal of any name is told by its attributes alone.
+                if complete or signal.name:
+                    self._db.execute("INSERT INTO satisfies VALUES (?, ?, ?)", [candidate, number, complete])
         return number
 
     def _label_number(self, label: _Label) -> int:
@@ -282,8 +306,11 @@ class Comparison:
 
     def _findings(self) -> list[Finding]:
         absent: dict[tuple[int, int], list[str]] = {}
+        lost: set[tuple[int, int]] = set()
         rows = self._db.execute("FROM absence ORDER BY sequence, path, signal").fetchall()
         for sequence, path, signal, n, name_n, named, complete, subjects in rows:
+            if named < name_n:
+                lost.add((sequence, path))
             absent.setdefault((sequence, path), []).append(self._absence(signal, n, name_n, named, complete, subjects or []))
         extra: dict[tuple[int, int], list[str]] = {}
         for sequence, path, label, deliveries, times in self._db.execute("FROM extra ORDER BY sequence, path, label").fetchall():
@@ -307,6 +334,7 @@ class Comparison:
                     Verdict(verdict),
                     tuple(absent.get((sequence, path), ())),
                     tuple(extra.get((sequence, path), ())),
+                    (sequence, path) in lost,
                     why,
                 )
             )

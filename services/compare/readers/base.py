@@ -21,13 +21,15 @@ SLACK = 5.0
 class Unreadable(Exception):
     """A backend cannot be read back: no key, no permission, no plan, down, or an answer that is not its API's.
 
-    ``reason`` is one line that names what is wrong; ``hint`` the next command to type or setting to change.
+    ``reason`` is one line that names what is wrong; ``hint`` the next command to type or setting to change. ``final``: looking again
+    in a moment cannot help.
     """
 
-    def __init__(self, reason: str, hint: str = "") -> None:
+    def __init__(self, reason: str, hint: str = "", final: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
         self.hint = hint
+        self.final = final
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +82,12 @@ class Batch:
 
 @dataclass(frozen=True)
 class Window:
-    """The run that is read, and the time it took: epoch seconds, slack included."""
+    """The run that is read: its id, the time it took (epoch seconds, slack included) and the trace ids in its ledger."""
 
     run: str
     start: float
     end: float
+    traces: frozenset[str] = frozenset()
 
 
 class Reader(Protocol):
@@ -103,6 +106,11 @@ class Reader(Protocol):
     def trace(self, trace_id: str, around: float) -> list[Observation]:
         """One trace with its documents; ``around`` is when it was, in epoch seconds. Empty when the vendor has none. Raises Unreadable."""
         ...
+
+
+def sent_at(trace_id: str) -> float:
+    """When a trace began, in epoch seconds: its id starts with it, so that X-Ray takes the id too ("Tracing header", AWS X-Ray)."""
+    return float(int(trace_id[:8], 16))
 
 
 def error_line(error: BaseException) -> str:

@@ -1,0 +1,77 @@
+"""Why a request is not as expected: what the path's client gives up by design, and what the record of the processes proves.
+
+The supervisor records when each process ended and started. Where that record shows that a process was away when a request needed it, the
+cause is stated; where it does not, the design of the client is named as what it is, a possible cause.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from compose import events
+from compose.settings import Settings
+from services.compare.model import Finding, Verdict
+from services.compare.paths import APPLICATION, PATHS, Carrier
+
+
+@dataclass(frozen=True)
+class Away:
+    """A process that was not there: from its end to its next start, epoch seconds; None while it still is away."""
+
+    start: float
+    end: float | None
+
+
+class Evidence:
+    """``away``: spans by process; None when nothing records the processes (online, or run by something else)."""
+
+    def __init__(self, away: Mapping[str, Sequence[Away]] | None, timeout: float) -> None:
+        self._away = away
+        self._timeout = timeout
+
+    @classmethod
+    def of(cls, settings: Settings) -> Evidence:
+        """What the supervisor wrote below STATE_DIR."""
+        path = settings.state_dir / "events.jsonl"
+        if not path.exists():
+            return cls(None, settings.compare_timeout)
+        recorded = events.read(path)
+        processes = {event.process for event in recorded}
+        return cls({name: [Away(*span) for span in events.away(recorded, name)] for name in processes}, settings.compare_timeout)
+
+    def why(self, finding: Finding) -> str:
+        """One sentence or two."""
+        path = PATHS[finding.path]
+        what = "; ".join((*finding.absent, *finding.extra))
+        if finding.verdict is Verdict.UNKNOWN:
+            return f"absent: {what}. {finding.unknown or 'Nobody said whether it was sampled'}, so this cannot be judged"
+        if finding.verdict is Verdict.PENDING:
+            return f"absent so far: {what}. The path was still changing after {self._timeout:g} s (COMPARE_TIMEOUT)"
+        if finding.verdict is Verdict.DUPLICATE:
+            return f"{what}. Possible cause: {path.repeats}"
+        if not finding.lost:
+            return f"{what}. It arrived, so the way is open: the application or the path dropped or changed that"
+        seen = [text for carrier in (*path.carriers, *APPLICATION) if (text := self._seen(carrier, finding)) is not None]
+        if seen:
+            return f"absent: {what}. {'; '.join(seen)}: {path.gives_up}"
+        if self._away is None:
+            return f"absent: {what}. Possible cause: {path.gives_up}"
+        names = " and ".join(carrier.process for carrier in path.carriers)
+        return f"absent: {what}. No cause is on record ({names} was there all the time). Possible cause: {path.gives_up}"
+
+    def _seen(self, carrier: Carrier, finding: Finding) -> str | None:
+        """A span in which the carrier was away when the request needed it, in words."""
+        sent, answered = finding.start, finding.start + finding.duration_ms / 1000
+        for span in (self._away or {}).get(carrier.process, ()):
+            if span.start <= answered + carrier.after and (span.end is None or sent <= span.end + carrier.before):
+                until = f"to {_clock(span.end)}" if span.end is not None else "on"
+                inside = span.start <= answered and (span.end is None or sent <= span.end)
+                when = "in it" if inside else f"{'before' if answered < span.start else 'after'} it, close enough to be lost with it"
+                return f"{carrier.process} was away from {_clock(span.start)} {until} (UTC); the request was sent {when}, at {_clock(sent)}"
+        return None
+
+
+def _clock(seconds: float) -> str:
+    return time.strftime("%H:%M:%S", time.gmtime(seconds)) + f".{int(seconds * 10 % 10)}"

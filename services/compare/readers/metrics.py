@@ -1,0 +1,89 @@
+"""Totals of metrics over a run, read back where metrics arrive: Honeycomb's metrics dataset, and CloudWatch's EMF log events.
+
+Metrics carry the run but no trace, so they are compared as totals with the ledger. Wire facts: Honeycomb keeps a sum as a column of its
+name and a histogram's count as ``<name>.count`` ("Metrics-to-Event Mapping", Honeycomb documentation); ``awsemf`` writes a histogram as
+an object with ``Count`` and ``Sum``, a sum as a number ("Embedded metric format specification", CloudWatch user guide).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from compose.settings import Settings, SignalPath
+from services.compare.readers.aws import client
+from services.compare.readers.base import Window
+from services.compare.readers.cloudwatch import pages
+from services.compare.readers.honeycomb import HoneycombReader, minutes
+from services.cruddur.signals import Metric
+
+#: Seconds after a run in which its last data points may still carry their time: an export interval, and the wait for a collection.
+LATE: Final = 120.0
+
+
+class MetricReader(Protocol):
+    path: SignalPath
+
+    def totals(self, window: Window) -> dict[str, float]:
+        """The total of each metric over the run, by name; 0 where the backend holds no data point of it. Raises Unreadable."""
+        ...
+
+
+class HoneycombMetrics:
+    path = SignalPath.HONEYCOMB_OTLP
+
+    def __init__(self, settings: Settings, metrics: Sequence[Metric]) -> None:
+        self._honeycomb = HoneycombReader(settings, ())
+        self._dataset = settings.honeycomb_metrics_dataset
+        self._columns = {metric.name: f"{metric.name}.count" if metric.kind == "histogram" else metric.name for metric in metrics}
+
+    def totals(self, window: Window) -> dict[str, float]:
+        totals = dict.fromkeys(self._columns, 0.0)
+        slug = self._honeycomb.slug(self._dataset)
+        known = self._honeycomb.columns(slug) if slug is not None else set()
+        asked = {name: column for name, column in self._columns.items() if column in known}
+        if slug is None or not asked or "run" not in known:
+            return totals
+        start, end = minutes(window.start - 60, min(window.end + LATE, time.time()))
+        rows = self._honeycomb.query(
+            slug,
+            {
+                "calculations": [{"op": "SUM", "column": column} for column in asked.values()],
+                "filters": [{"column": "run", "op": "=", "value": window.run}],
+                "start_time": start,
+                "end_time": end,
+            },
+        )
+        for row in rows:
+            for name, column in asked.items():
+                totals[name] += row.get(f"SUM({column})") or 0.0
+        return totals
+
+
+class CloudWatchMetrics:
+    path = SignalPath.CLOUDWATCH_OTLP
+
+    def __init__(self, settings: Settings, metrics: Sequence[Metric]) -> None:
+        self._client = client(settings, "logs")
+        self._group = settings.metrics_log_group
+        self._names = [metric.name for metric in metrics]
+
+    def totals(self, window: Window) -> dict[str, float]:
+        totals = dict.fromkeys(self._names, 0.0)
+        for page in pages(self._client, self._group, "METRICS_LOG_GROUP", window.start - 60, window.end + LATE):
+            for event in page:
+                try:
+                    line = json.loads(event["message"])
+                except ValueError:
+                    continue  # not an EMF line: somebody else writes to the group too
+                if not isinstance(line, dict) or line.get("run") != window.run:
+                    continue
+                for name in self._names:
+                    value = line.get(name)
+                    if isinstance(value, dict):
+                        totals[name] += value.get("Count", 0)
+                    elif isinstance(value, (int, float)):
+                        totals[name] += value
+        return totals

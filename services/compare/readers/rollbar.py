@@ -1,0 +1,88 @@
+"""Rollbar read back: occurrences, newest first, until they are older than the run.
+
+Wire facts, from Rollbar's API reference ("List all occurrences"): pages of 20, newest first; a read token; on plans without RQL the
+occurrences of a run are found by looking at each one's ``custom``. The time at which Rollbar took an occurrence is not in the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, Final
+
+from compose.settings import Settings, SignalPath
+from services.compare.readers.base import Batch, Observation, Unreadable, Window
+from services.compare.readers.http import Api
+from services.cruddur.signals import OTEL_SERVICE
+
+#: Levels where Rollbar gives them as numbers.
+LEVELS: Final = {10: "debug", 20: "info", 30: "warning", 40: "error", 50: "critical"}
+
+
+class RollbarReader:
+    """Remembers what it has read, so that a later look only pages down to what is new."""
+
+    paths = frozenset({SignalPath.ROLLBAR_SDK})
+
+    def __init__(self, settings: Settings) -> None:
+        self.pause = 5.0 if settings.mode == "online" else 0.5
+        self._api = Api(
+            "Rollbar",
+            settings.rollbar_endpoint,
+            {"X-Rollbar-Access-Token": settings.rollbar_read_token.get_secret_value()},
+            "ROLLBAR_READ_TOKEN",
+            settings.compare_timeout,
+        )
+        self._known: set[int] = set()
+
+    def read(self, window: Window, wanted: Collection[str] | None) -> Iterator[Batch]:
+        if wanted is None:
+            self._known.clear()
+        for instances in self._pages():
+            fresh = [each for each in instances if each["id"] not in self._known]
+            self._known |= {each["id"] for each in fresh}
+            yield Batch([observation(each) for each in fresh])
+            if all(each["timestamp"] < window.start for each in instances) or (wanted is not None and not fresh):
+                return
+
+    def trace(self, trace_id: str, around: float) -> list[Observation]:
+        found = []
+        for instances in self._pages():
+            found += [each for instance in instances if (each := observation(instance, document=True)).trace_id == trace_id]
+            if all(instance["timestamp"] < around - 60 for instance in instances):
+                break
+        return found
+
+    def _pages(self) -> Iterator[list[dict[str, Any]]]:
+        page = 1
+        while True:
+            answer = self._api.call("GET", "/api/1/instances", params={"page": page})
+            if not isinstance(answer, dict) or answer.get("err") != 0 or "instances" not in (answer.get("result") or {}):
+                raise Unreadable(f"Rollbar answered the list of occurrences with {answer.get('message', 'no result')!r}")
+            instances = answer["result"]["instances"]
+            if not instances:
+                return
+            yield instances
+            page += 1
+
+
+def observation(instance: Mapping[str, Any], document: bool = False) -> Observation:
+    """An occurrence as an observation."""
+    data = instance["data"]
+    custom = data.get("custom") or {}
+    level = data.get("level", "error")
+    level = LEVELS.get(level, str(level)) if isinstance(level, int) else str(level)
+    billable = instance.get("billable", 1)
+    return Observation(
+        path=SignalPath.ROLLBAR_SDK,
+        kind="item",
+        service=OTEL_SERVICE,
+        name=level,
+        id=str(data.get("uuid") or instance["id"]),
+        trace_id=custom.get("trace_id"),
+        run=custom.get("run"),
+        attributes={key: value for key, value in custom.items() if value is not None},
+        start=data.get("timestamp") or instance.get("timestamp"),
+        error=level in ("error", "critical"),
+        units=int(billable) if billable is not None else 1,
+        document=dict(data) if document else None,
+    )

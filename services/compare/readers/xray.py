@@ -1,0 +1,221 @@
+"""X-Ray read back: trace summaries to find the run's traces, then the traces themselves, for both ways to X-Ray at once.
+
+Wire facts, from "GetTraceSummaries" and "BatchGetTraces" (AWS X-Ray API reference) and "AWS X-Ray segment documents" (developer guide):
+
+- summaries cover at most 24 hours a call and come in pages; traces are fetched five ids a call, which may leave some unprocessed;
+- a trace's segments are JSON texts; a segment holds its subsegments, but a subsegment may also come as a document of its own, with
+  ``type: subsegment`` and the ``parent_id`` of what it belongs to;
+- the revision of a trace grows with each document, so an unchanged trace need not be fetched again;
+- the SDK names itself in ``aws.xray.sdk``. Both ways end in the same trace, and this tells them apart.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from compose.settings import Settings, SignalPath
+from services.compare.readers.aws import client, readable
+from services.compare.readers.base import Batch, Observation, Unreadable, Window
+
+#: What the X-Ray SDK for Python calls itself in ``aws.xray.sdk``.
+SDK_MARK: Final = "X-Ray for Python"
+#: Ids BatchGetTraces takes.
+IDS_A_CALL: Final = 5
+#: Hours GetTraceSummaries covers.
+HOURS_A_CALL: Final = 24
+#: Calls under way at once.
+THREADS: Final = 4
+#: Traces in one batch of observations.
+TRACES_A_BATCH: Final = 500
+#: Times an unprocessed trace is asked for.
+TRIES: Final = 5
+
+
+class XRayReader:
+    """One fetch serves both paths."""
+
+    paths = frozenset({SignalPath.XRAY_SDK, SignalPath.XRAY_OTLP})
+
+    def __init__(self, settings: Settings) -> None:
+        self.pause = 5.0 if settings.mode == "online" else 0.5
+        self._client = client(settings, "xray")
+        self._revisions: dict[str, int] = {}
+
+    def read(self, window: Window, wanted: Collection[str] | None) -> Iterator[Batch]:
+        found = self._summaries(window)
+        if wanted is None:
+            self._revisions.clear()
+            fetch = list(found)
+        else:
+            must = set(wanted)
+            fetch = [
+                trace for trace, revision in found.items() if self._revisions.get(trace) != revision or (revision == 0 and trace in must)
+            ]
+        with ThreadPoolExecutor(THREADS, thread_name_prefix="xray") as threads:
+            for some in _batched(fetch, TRACES_A_BATCH):
+                observations: list[Observation] = []
+                unknown: dict[str, str] = {}
+                for traces, unprocessed in threads.map(self._fetch, _batched(some, IDS_A_CALL)):
+                    for trace in traces:
+                        observations += walk(trace)
+                        if trace.get("LimitExceeded"):
+                            unknown[_w3c(trace["Id"])] = "X-Ray cut this trace at its size limit"
+                    unknown |= dict.fromkeys(unprocessed, "X-Ray left this trace unprocessed, again and again")
+                self._revisions |= {trace: found[trace] for trace in some if trace not in unknown}
+                yield Batch(observations, replaces=frozenset(some) if wanted is not None else frozenset(), unknown=unknown)
+
+    def trace(self, trace_id: str, around: float) -> list[Observation]:  # noqa: ARG002 (X-Ray finds a trace by its id alone)
+        traces, unprocessed = self._fetch([trace_id])
+        if unprocessed:
+            raise Unreadable("X-Ray left this trace unprocessed, again and again", "try again later")
+        return [each for trace in traces for each in walk(trace, documents=True)]
+
+    def _summaries(self, window: Window) -> dict[str, int]:
+        """The run's traces with their revision (0 where X-Ray does not say): those in the ledger, and those annotated with the run."""
+        found: dict[str, int] = {}
+        start = window.start
+        while start < window.end:
+            end = min(start + HOURS_A_CALL * 3600, window.end)
+            arguments: dict[str, Any] = {"StartTime": _time(start), "EndTime": _time(end), "TimeRangeType": "TraceId", "Sampling": False}
+            while True:
+                with readable("X-Ray"):
+                    page = self._client.get_trace_summaries(**arguments)
+                for summary in page.get("TraceSummaries", []):
+                    trace = _w3c(summary["Id"])
+                    if trace in window.traces or window.run in _annotated(summary, "run"):
+                        found[trace] = summary.get("Revision", 0)
+                if not page.get("NextToken"):
+                    break
+                arguments["NextToken"] = page["NextToken"]
+            start = end
+        return found
+
+    def _fetch(self, traces: Sequence[str]) -> tuple[list[Mapping[str, Any]], list[str]]:
+        """Up to five traces, and the ids that X-Ray would not process."""
+        left = [_xray(trace) for trace in traces]
+        fetched: dict[str, Any] = {}
+        for _ in range(TRIES):
+            arguments: dict[str, Any] = {"TraceIds": left}
+            left = []
+            while True:
+                with readable("X-Ray"):
+                    page = self._client.batch_get_traces(**arguments)
+                for trace in page.get("Traces", []):
+                    # A trace may go on on the next page.
+                    known = fetched.setdefault(trace["Id"], {"Id": trace["Id"], "Segments": [], "LimitExceeded": False})
+                    known["Segments"] += trace.get("Segments", [])
+                    known["LimitExceeded"] |= trace.get("LimitExceeded", False)
+                left += page.get("UnprocessedTraceIds", [])
+                if not page.get("NextToken"):
+                    break
+                arguments["NextToken"] = page["NextToken"]
+            if not left:
+                break
+        return list(fetched.values()), [_w3c(trace) for trace in left]
+
+
+def walk(trace: Mapping[str, Any], documents: bool = False) -> list[Observation]:
+    """A trace of BatchGetTraces as observations: its segments and subsegments, however they came."""
+    trace_id = _w3c(trace["Id"])
+    nodes: dict[str, tuple[Mapping[str, Any], str | None, bool]] = {}
+    for segment in trace.get("Segments", []):
+        try:
+            document = json.loads(segment["Document"])
+        except ValueError as error:
+            raise Unreadable(f"X-Ray holds a segment of trace {trace_id} that is not JSON ({error})") from error
+        _collect(document, document.get("parent_id"), document.get("type") != "subsegment", nodes)
+    run = next((value for document, _, _ in nodes.values() if (value := _attributes(document).get("run")) is not None), None)
+    observations = []
+    for identity, (document, parent, is_segment) in nodes.items():
+        if document.get("in_progress") or document.get("inferred"):
+            continue  # not finished, or made up by X-Ray: nobody sent it
+        home = _home(identity, nodes)
+        attributes = _attributes(document)
+        start, end = document.get("start_time"), document.get("end_time")
+        observations.append(
+            Observation(
+                path=SignalPath.XRAY_SDK if _by_sdk(identity, nodes) else SignalPath.XRAY_OTLP,
+                kind="segment" if is_segment else "subsegment",
+                service=home.get("name", "") if home is not None else str(attributes.get("otel.resource.service.name", "")),
+                name=document.get("name", ""),
+                id=identity,
+                trace_id=trace_id,
+                run=attributes.get("run") or run,
+                attributes=attributes,
+                parent_id=parent,
+                start=start,
+                duration_ms=(end - start) * 1000 if start is not None and end is not None else None,
+                error=bool(document.get("fault")),
+                document={key: value for key, value in document.items() if key != "subsegments"} if documents else None,
+            )
+        )
+    return observations
+
+
+def _collect(
+    document: Mapping[str, Any], parent: str | None, is_segment: bool, nodes: dict[str, tuple[Mapping[str, Any], str | None, bool]]
+) -> None:
+    known = nodes.get(document["id"])
+    # The completed document wins over its in-progress version, whichever comes first.
+    if known is None or known[0].get("in_progress"):
+        nodes[document["id"]] = (document, parent, is_segment)
+    for child in document.get("subsegments", []):
+        _collect(child, document["id"], False, nodes)
+
+
+def _ancestors(identity: str, nodes: Mapping[str, tuple[Mapping[str, Any], str | None, bool]]) -> Iterator[tuple[Mapping[str, Any], bool]]:
+    """A document and those it lies in, from the inside out, up to its segment."""
+    seen: set[str] = set()
+    at: str | None = identity
+    while at is not None and at in nodes and at not in seen:
+        seen.add(at)
+        document, parent, is_segment = nodes[at]
+        yield document, is_segment
+        if is_segment:
+            return
+        at = parent
+
+
+def _home(identity: str, nodes: Mapping[str, tuple[Mapping[str, Any], str | None, bool]]) -> Mapping[str, Any] | None:
+    """The segment a document belongs to; None when it has not arrived."""
+    return next((document for document, is_segment in _ancestors(identity, nodes) if is_segment), None)
+
+
+def _by_sdk(identity: str, nodes: Mapping[str, tuple[Mapping[str, Any], str | None, bool]]) -> bool:
+    """Whether the X-Ray SDK sent it; a subsegment without a mark of its own has its segment's."""
+    marks = (document.get("aws", {}).get("xray", {}).get("sdk") for document, _ in _ancestors(identity, nodes))
+    return SDK_MARK in next((mark for mark in marks if mark), "")
+
+
+def _attributes(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Metadata of every namespace, and annotations, by key; nulls left out. An annotation wins, as the more visible one."""
+    found: dict[str, Any] = {}
+    for values in document.get("metadata", {}).values():
+        if isinstance(values, dict):
+            found |= values
+    found |= document.get("annotations", {})
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _annotated(summary: Mapping[str, Any], key: str) -> set[str]:
+    return {each.get("AnnotationValue", {}).get("StringValue", "") for each in summary.get("Annotations", {}).get(key, [])}
+
+
+def _xray(trace_id: str) -> str:
+    return f"1-{trace_id[:8]}-{trace_id[8:]}"
+
+
+def _w3c(trace_id: str) -> str:
+    return trace_id.removeprefix("1-").replace("-", "")
+
+
+def _time(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _batched(items: Sequence[str], size: int) -> list[list[str]]:
+    return [list(items[at : at + size]) for at in range(0, len(items), size)]

@@ -1,0 +1,201 @@
+"""Reads every backend until the run has settled, and no longer than asked.
+
+A run has settled when every expected signal is there, or when nothing has changed for SETTLE seconds. COMPARE_TIMEOUT bounds the
+waiting: what is absent then, on a path that still changed within the last SETTLE seconds, is pending.
+
+Backends are read at the same time, each by one thread; what they yield goes through a short queue to the one thread that owns the
+comparison, so that neither a slow backend nor a large run fills the memory. After the first look, only paths that still lack
+something are read again, and their readers read only what may have changed.
+"""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from compose.settings import SignalPath
+from services.compare.model import MetricTotal, PathState, Progress
+from services.compare.readers.base import Batch, Reader, Unreadable, Window, error_line
+from services.compare.readers.metrics import MetricReader
+from services.compare.verdicts import Comparison
+
+#: Batches that wait at most between the readers and the comparison.
+QUEUE = 16
+
+
+@dataclass(frozen=True)
+class Look:
+    """How far things are after one look at the backends."""
+
+    elapsed: float
+    progress: Mapping[SignalPath, Progress]
+    unreadable: Mapping[SignalPath, str]
+    metrics: Sequence[MetricTotal]
+
+
+@dataclass
+class Settled:
+    states: dict[SignalPath, PathState]
+    metrics: list[MetricTotal]
+    hints: dict[SignalPath, str]
+    seconds: float
+
+
+@dataclass
+class _Source:
+    """One reader's course."""
+
+    reader: Reader
+    error: Unreadable | None = None
+    read: bool = False
+    changed: float = 0.0
+    before: tuple[Progress, ...] = ()
+    waiting: float = 0.0
+
+
+@dataclass
+class _Metric:
+    reader: MetricReader
+    expected: Mapping[str, tuple[int, int]]
+    observed: dict[str, float] | None = None
+    error: Unreadable | None = None
+    changed: float = 0.0
+    totals: list[MetricTotal] = field(default_factory=list)
+
+    def done(self) -> bool:
+        return all(total.agrees for total in self.totals) or (self.error is not None and self.error.final)
+
+
+def settle(
+    comparison: Comparison,
+    readers: Sequence[Reader],
+    metrics: Sequence[MetricReader],
+    expected: Mapping[str, tuple[int, int]],
+    quiet: float,
+    timeout: float,
+    looked: Callable[[Look], None] = lambda _: None,
+) -> Settled:
+    """Read until settled. ``expected``: totals of metrics by the ledger; ``quiet``, ``timeout``: SETTLE and COMPARE_TIMEOUT, seconds.
+
+    ``looked`` is told after each look. The first look is always finished, however long it takes: without it there is nothing to say.
+    """
+    window = comparison.window()
+    began = time.monotonic()
+    sources = [_Source(reader, changed=began) for reader in readers]
+    totals = [_Metric(reader, expected, changed=began) for reader in metrics]
+    while True:
+        now = time.monotonic()
+        due = [source for source in sources if _open(source, comparison) and source.waiting <= now]
+        _look(comparison, window, due, [metric for metric in totals if not metric.done()])
+        now = time.monotonic()
+        progress = comparison.progress()
+        for source in due:
+            state = tuple(progress[path] for path in sorted(source.reader.paths & set(comparison.paths)))
+            if state != source.before:
+                source.before, source.changed = state, now
+            source.waiting = now + source.reader.pause
+        looked(
+            Look(
+                now - began,
+                progress,
+                {path: source.error.reason for source in sources if source.error is not None for path in source.reader.paths},
+                [total for metric in totals for total in metric.totals],
+            )
+        )
+        still = [source for source in sources if _open(source, comparison)]
+        counting = [metric for metric in totals if not metric.done()]
+        last = max([source.changed for source in still] + [metric.changed for metric in counting], default=0.0)
+        # A look at a slow backend may take longer than the quiet time: nothing has been still before it was seen twice.
+        if not (still or counting) or now - last >= quiet or now - began >= timeout:
+            return Settled(
+                states={
+                    path: PathState(
+                        settled=source not in still or now - source.changed >= quiet,
+                        unreadable=source.error.reason if source.error is not None else None,
+                    )
+                    for source in sources
+                    for path in source.reader.paths & set(comparison.paths)
+                },
+                metrics=[total for metric in totals for total in metric.totals],
+                hints={path: source.error.hint for source in sources if source.error is not None for path in source.reader.paths},
+                seconds=now - began,
+            )
+        pause = min([source.waiting - now for source in still] + [0.5 for _ in counting], default=0.0)
+        time.sleep(max(0.0, min(pause, began + timeout - now)))
+
+
+def _open(source: _Source, comparison: Comparison) -> bool:
+    """Whether another look may tell something new."""
+    if source.error is not None:
+        return not source.error.final
+    return not source.read or bool(comparison.incomplete(source.reader.paths))
+
+
+def _look(comparison: Comparison, window: Window, sources: Sequence[_Source], metrics: Sequence[_Metric]) -> None:
+    """One look at some backends, all at the same time."""
+    if not sources and not metrics:
+        return
+    arrived: queue.Queue[tuple[_Source, Batch | Unreadable | None] | None] = queue.Queue(QUEUE)
+    wanted = {id(source): comparison.incomplete(source.reader.paths) if source.read else None for source in sources}
+
+    def read(source: _Source) -> None:
+        try:
+            for batch in source.reader.read(window, wanted[id(source)]):
+                arrived.put((source, batch))
+            arrived.put((source, None))
+        except Exception as error:
+            arrived.put((source, _unreadable(error)))
+
+    def count(metric: _Metric) -> None:
+        try:
+            observed = metric.reader.totals(window)
+            metric.error = None
+        except Exception as error:
+            observed, metric.error = None, _unreadable(error)
+        if observed != metric.observed:
+            metric.observed, metric.changed = observed, time.monotonic()
+        metric.totals = [
+            MetricTotal(
+                metric.reader.path,
+                name,
+                bounds,
+                None if observed is None else observed[name],
+                metric.error.reason if metric.error else None,
+            )
+            for name, bounds in metric.expected.items()
+        ]
+
+    with ThreadPoolExecutor(len(sources) + len(metrics), thread_name_prefix="reader") as threads:
+        counting = [threads.submit(count, metric) for metric in metrics]
+        for source in sources:
+            threads.submit(read, source)
+        left = len(sources)
+        while left:
+            item = arrived.get()
+            assert item is not None
+            source, batch = item
+            paths = source.reader.paths
+            if isinstance(batch, Batch):
+                comparison.forget(paths, batch.replaces)
+                comparison.add(batch.observations)
+                comparison.unknown(paths & set(comparison.paths), batch.unknown)
+                continue
+            left -= 1
+            source.error, source.read = batch, batch is None
+            if batch is not None:
+                # What was read before it failed is not all there is.
+                comparison.clear(paths)
+        for each in counting:
+            each.result()
+
+
+def _unreadable(error: Exception) -> Unreadable:
+    """An answer of a shape no reader knows is a backend that cannot be read, not an empty one."""
+    if isinstance(error, Unreadable):
+        return error
+    return Unreadable(
+        f"the answer could not be understood ({type(error).__name__}: {error_line(error)})", "is the endpoint the vendor's API?"
+    )
