@@ -34,7 +34,8 @@ def main() -> None:
         parser.error(f"no section {', '.join(sorted(unknown))}; choose from {', '.join(SECTIONS)}")
     wanted = arguments.sections or list(SECTIONS)
     part = 10 if arguments.quick else 1
-    console = Console()
+    # A pipe has no width of its own; narrower than this the rows would wrap.
+    console = Console(width=max(Console().width, 130))
     progress = Console(stderr=True)
 
     def say(what: str) -> None:

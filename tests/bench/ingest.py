@@ -18,13 +18,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import boto3
 import requests
-from botocore.config import Config
 
 from collector.build import ensure_built
 from collector.configs import command
 from compose.settings import ROOT, Settings
+from tests.bench import clients
 from tests.bench.application import listens
 from tests.bench.figures import Figure
 from tests.bench.recording import Recording
@@ -117,22 +116,11 @@ def collector(sandbox: Sandbox, recording: Recording, folder: Path, spans: int) 
 
 def xray_traces(settings: Settings, since: float) -> set[str]:
     """Ids of the traces X-Ray shows since then."""
-    pages = xray_client(settings.xray_endpoint).get_paginator("get_trace_summaries")
+    pages = clients.aws(settings, "xray", settings.xray_endpoint).get_paginator("get_trace_summaries")
     found: set[str] = set()
     for page in pages.paginate(StartTime=since - 60, EndTime=time.time() + 60, TimeRangeType="TraceId"):
         found |= {summary["Id"] for summary in page["TraceSummaries"]}
     return found
-
-
-def xray_client(endpoint: str) -> Any:
-    """An X-Ray client for a local endpoint."""
-    return _client("xray", endpoint)
-
-
-def _client(service: str, endpoint: str) -> Any:
-    configuration = Config(retries={"total_max_attempts": 1}, max_pool_connections=16, read_timeout=60)
-    session: Any = boto3.session.Session(aws_access_key_id="AKIAPARALLAXBENCH000", aws_secret_access_key="bench", region_name="us-east-1")
-    return session.client(service, endpoint_url=endpoint, config=configuration)
 
 
 def honeycomb(sandbox: Sandbox, recording: Recording, folder: Path, spans: int) -> list[Figure]:
@@ -199,17 +187,19 @@ def aws(sandbox: Sandbox, folder: Path, segments: int, events: int) -> list[Figu
     """Segments and log events a second from eight writers, against moto with the same writers."""
     settings = sandbox.settings()
     with moto_server(folder) as endpoint:
-        moto_segments = put_segments(endpoint, segments)
-        moto_events = put_events(endpoint, events)
+        moto_segments = put_segments(settings, endpoint, segments)
+        moto_events = put_events(settings, endpoint, events)
+    own_segments = put_segments(settings, settings.xray_endpoint, segments)
+    own_events = put_events(settings, settings.logs_endpoint, events)
     return [
-        Figure("X-Ray, PutTraceSegments, 8 writers", put_segments(settings.xray_endpoint, segments), "segments/s", "moto", moto_segments),
-        Figure("CloudWatch Logs, PutLogEvents, 8 writers", put_events(settings.logs_endpoint, events), "events/s", "moto", moto_events),
+        Figure("X-Ray, PutTraceSegments, 8 writers", own_segments, "segments/s", "moto", moto_segments),
+        Figure("CloudWatch Logs, PutLogEvents, 8 writers", own_events, "events/s", "moto", moto_events),
     ]
 
 
-def eight_writers(work: Callable[[Any, int], None], service: str, endpoint: str) -> float:
+def eight_writers(work: Callable[[Any, int], None], settings: Settings, service: str, endpoint: str) -> float:
     """Seconds for eight threads to do their work, each with its own client."""
-    clients = [_client(service, endpoint) for _ in range(8)]
+    writers = [clients.aws(settings, service, endpoint) for _ in range(8)]
     errors: list[BaseException] = []
 
     def guarded(client: Any, number: int) -> None:
@@ -218,7 +208,7 @@ def eight_writers(work: Callable[[Any, int], None], service: str, endpoint: str)
         except BaseException as error:
             errors.append(error)
 
-    threads = [threading.Thread(target=guarded, args=(client, number)) for number, client in enumerate(clients)]
+    threads = [threading.Thread(target=guarded, args=(client, number)) for number, client in enumerate(writers)]
     begin = time.perf_counter()
     for thread in threads:
         thread.start()
@@ -229,7 +219,7 @@ def eight_writers(work: Callable[[Any, int], None], service: str, endpoint: str)
     return time.perf_counter() - begin
 
 
-def put_segments(endpoint: str, count: int) -> float:
+def put_segments(settings: Settings, endpoint: str, count: int) -> float:
     """Segments a second, 50 a call."""
     now = time.time()
     calls = [[[segment(now) for _ in range(50)] for _ in range(count // 400)] for _ in range(8)]
@@ -239,7 +229,7 @@ def put_segments(endpoint: str, count: int) -> float:
             if client.put_trace_segments(TraceSegmentDocuments=documents)["UnprocessedTraceSegments"]:
                 raise RuntimeError("a segment was not processed")
 
-    return sum(len(each) for each in calls) * 50 / eight_writers(work, "xray", endpoint)
+    return sum(len(each) for each in calls) * 50 / eight_writers(work, settings, "xray", endpoint)
 
 
 def segment(now: float) -> str:
@@ -258,10 +248,10 @@ def segment(now: float) -> str:
     )
 
 
-def put_events(endpoint: str, count: int) -> float:
+def put_events(settings: Settings, endpoint: str, count: int) -> float:
     """Log events a second, 500 a call, a stream a writer."""
     group = f"bench-{uuid.uuid4().hex[:8]}"
-    client = _client("logs", endpoint)
+    client = clients.aws(settings, "logs", endpoint)
     client.create_log_group(logGroupName=group)
     for number in range(8):
         client.create_log_stream(logGroupName=group, logStreamName=str(number))
@@ -277,7 +267,7 @@ def put_events(endpoint: str, count: int) -> float:
                 logGroupName=group, logStreamName=str(number), logEvents=[{"timestamp": now, "message": message} for _ in range(500)]
             )
 
-    return calls * 8 * 500 / eight_writers(work, "logs", endpoint)
+    return calls * 8 * 500 / eight_writers(work, settings, "logs", endpoint)
 
 
 def rollbar(sandbox: Sandbox, items: int) -> list[Figure]:

@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import boto3
 import requests
 
 from compose.settings import Settings, SignalPath
+from tests.bench import clients
 from tests.bench.figures import Figure
 from tests.sandbox import Sandbox
 from tests.waiting import until
@@ -86,7 +86,7 @@ def ask_honeycomb(settings: Settings) -> Callable[[], dict[SignalPath, set[str]]
 
 def ask_xray(settings: Settings) -> Callable[[], dict[SignalPath, set[str]]]:
     """Traces of the last seconds, by the SDK that wrote their segments."""
-    client = _aws(settings, "xray", settings.xray_endpoint)
+    client = clients.aws(settings, "xray", settings.xray_endpoint)
     complete: set[str] = set()
 
     def ask() -> dict[SignalPath, set[str]]:
@@ -118,7 +118,7 @@ def ask_xray(settings: Settings) -> Callable[[], dict[SignalPath, set[str]]]:
 
 def ask_logs(settings: Settings, path: SignalPath, group: str) -> Callable[[], dict[SignalPath, set[str]]]:
     """Traces named by the log lines of the last seconds."""
-    client = _aws(settings, "logs", settings.logs_endpoint)
+    client = clients.aws(settings, "logs", settings.logs_endpoint)
 
     def ask() -> dict[SignalPath, set[str]]:
         traces: set[str] = set()
@@ -154,15 +154,6 @@ def ask_rollbar(settings: Settings) -> Callable[[], dict[SignalPath, set[str]]]:
         return {SignalPath.ROLLBAR_SDK: {str(each["data"].get("custom", {}).get("trace_id")) for each in instances}}
 
     return ask
-
-
-def _aws(settings: Settings, service: str, endpoint: str) -> Any:
-    session: Any = boto3.session.Session(
-        aws_access_key_id=settings.aws_access_key_id,
-        aws_secret_access_key=settings.aws_secret_access_key.get_secret_value(),
-        region_name=settings.aws_region,
-    )
-    return session.client(service, endpoint_url=endpoint)
 
 
 def percentile(values: list[float], share: float) -> float:
