@@ -35,7 +35,14 @@ LOG = BUILD / "set-up.log"
 SETS = ("runtime", "dev")
 REPORT_EVERY = 10.0
 """Seconds between two lines of progress."""
-UNREACHABLE = ("NewConnectionError", "ConnectTimeout", "Temporary failure in name resolution", "ProxyError", "ReadTimeout")
+UNREACHABLE = (
+    "NewConnectionError",
+    "ConnectTimeout",
+    "Temporary failure in name resolution",
+    "ProxyError",
+    "ReadTimeout",
+    "from versions: none",
+)
 """What pip says when it cannot reach the package index."""
 
 

@@ -46,13 +46,22 @@ def files_of(settings: Settings) -> Files:
 
 
 @contextlib.contextmanager
-def _alone(files: Files) -> Iterator[None]:
-    """One `up` or `down` at a time; the system releases the lock when its holder dies."""
+def _alone(files: Files, say: Say) -> Iterator[None]:
+    """One `up` or `down` at a time; the next one waits. The system releases the lock when its holder dies."""
+    deadline = time.monotonic() + READY_SECONDS + 2 * supervision.STOP_SECONDS
+    told = False
     with files.lock.open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise SandboxError(f"another make up or make down is at work in {files.state_dir}; wait for it, then try again") from None
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise SandboxError(f"another make up or make down is at work in {files.state_dir} and does not end") from None
+                if not told:
+                    say("another make up or make down is at work, waiting for it")
+                told = True
+                time.sleep(0.1)
         yield
 
 
@@ -70,7 +79,7 @@ def up(settings: Settings, wanted: list[Process], say: Say) -> None:
     files = files_of(settings)
     files.make()
     client = Client(files.socket)
-    with _alone(files):
+    with _alone(files, say):
         alive = client.alive()
         if not alive and (ended := leftovers.end(files.state_dir)):
             say(f"ended {ended} processes that a killed supervisor had left behind")
@@ -258,7 +267,7 @@ def down(settings: Settings, say: Say) -> int:
     if not files.folder.is_dir():
         return _end_leftovers(files)
     client = Client(files.socket)
-    with _alone(files):
+    with _alone(files, say):
         ended = 0
         if client.alive():
             try:

@@ -40,7 +40,7 @@ _LONGEST_SOCKET = 90
 STOP_SECONDS = 20
 
 #: Seconds until an answer of supervisord is given up; it answers from one thread within milliseconds.
-_RPC_TIMEOUT = 15.0
+_RPC_TIMEOUT = 10.0
 
 LOG_BYTES = 5_000_000
 LOG_BACKUPS = 3
