@@ -66,7 +66,9 @@ class _Metric:
     totals: list[MetricTotal] = field(default_factory=list)
 
     def done(self) -> bool:
-        return all(total.agrees for total in self.totals) or (self.error is not None and self.error.final)
+        if self.error is not None:
+            return self.error.final
+        return self.observed is not None and all(total.agrees for total in self.totals)
 
 
 def settle(

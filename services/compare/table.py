@@ -135,8 +135,8 @@ def _measured(report: Report) -> Table:
         )
     table.caption = Text(
         "visible after: from the answer until the backend had everything; — where it does not say.  Δ: the ledger's duration minus the "
-        f"backend's.\ncost: list prices of {report.prices.as_of}, before free tiers; — where no price of a unit is published. X-Ray bills a "
-        "trace once, however it came.",
+        f"backend's.\ncost: list prices of {report.prices.as_of}, before free tiers; — where no price of a unit is published. X-Ray "
+        "bills a trace once, however it came.",
         "dim",
     )
     table.caption_justify = "left"

@@ -174,7 +174,8 @@ def show(view: TraceView, console: Console) -> None:
             for depth, each in _tree(path.observations):
                 _line(console, depth, each, zero, span)
     if not view.found:
-        console.print(Text("\nNobody knows this trace. `make compare` prints the ids of requests that differ.", "bold yellow"))
+        who = "Nobody who could be asked" if view.exit_status == 2 else "Nobody"
+        console.print(Text(f"\n{who} knows this trace. `make compare` prints the ids of requests that differ.", "bold yellow"))
 
 
 def _line(console: Console, depth: int, each: Observation, zero: float, span: float) -> None:
