@@ -265,10 +265,22 @@ def _serving(handler: type[BaseHTTPRequestHandler], port: int = 0) -> Iterator[i
         server.server_close()
 
 
+def _free_for_both() -> int:
+    """A port free for TCP and for UDP: the X-Ray daemon listens on one number with both."""
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as stream, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
+            port: int = stream.getsockname()[1]
+            try:
+                datagrams.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+
+
 @contextmanager
-def _datagrams(seen: Seen) -> Iterator[int]:
+def _datagrams(seen: Seen, port: int) -> Iterator[int]:
     sink = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sink.bind(("127.0.0.1", 0))
+    sink.bind(("127.0.0.1", port))
     sink.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
 
     def receive() -> None:
@@ -312,7 +324,7 @@ def listening(rate: float = 1.0) -> Iterator[Sinks]:
     seen, rates = Seen(), [rate]
     with (
         otlp(seen) as otlp_port,
-        _datagrams(seen) as xray_port,
+        _datagrams(seen, _free_for_both()) as xray_port,
         _serving(_sampling(seen, rates), xray_port),
         _serving(_cloudwatch(seen)) as aws_port,
         _serving(_rollbar(seen)) as rollbar_port,

@@ -85,13 +85,16 @@ def current() -> RequestIdentity | None:
 def _run_of(baggage: str) -> tuple[str | None, str]:
     """Split a ``baggage`` header into the run, if it is a valid one, and the header without invalid runs."""
     run, kept = None, []
-    for member in baggage.split(","):
+    for part in baggage.split(","):
+        member = part
         key, _, value = member.partition(";")[0].partition("=")
         if key.strip() == "run":
             text = unquote(value.strip())
             if run is not None or not RUN_PATTERN.fullmatch(text):
                 continue
             run = text
+            # Rewritten without properties: OpenTelemetry's propagator would take them for a part of the value.
+            member = f"run={run}"
         kept.append(member)
     return run, ",".join(kept)
 
