@@ -107,8 +107,9 @@ bench: setup-dev ## measure: what telemetry costs, how fast each part is
 collector: setup ## build the OpenTelemetry Collector (make up does it when it must)
 	@$(PY) -m collector.build
 
-docs: setup-dev ## write what is generated: docs/settings.md, .env.example
+docs: setup-dev ## write what is generated: docs/settings.md, docs/signals.md, .env.example
 	@$(PY) -m compose.generate
+	@$(PY) -m services.cruddur.signals --write
 
 # The same flags always, so that a lock changes only where a dependency does.
 COMPILE = $(PY) -m uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links

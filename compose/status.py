@@ -27,11 +27,14 @@ def _family(pid: int) -> list[psutil.Process]:
 
 
 def _memory(family: list[psutil.Process]) -> int:
-    """Resident bytes; a page that two of them share counts twice."""
+    """Bytes of memory they hold: a page that several processes share counts once among them (PSS) where the system says so."""
     total = 0
     for process in family:
         with contextlib.suppress(psutil.Error):
-            total += process.memory_info().rss
+            try:
+                total += process.memory_full_info().pss
+            except (AttributeError, psutil.AccessDenied):
+                total += process.memory_info().rss
     return total
 
 
@@ -70,8 +73,10 @@ def show(settings: Settings) -> int:
         if event.event == "started" and event.time >= began:
             starts[event.process] = starts.get(event.process, 0) + 1
     listening: dict[int, set[str]] = {}
-    for process, number, _ in ports.listeners():
-        listening.setdefault(process.pid, set()).add(str(number))
+    for process, number, protocol in ports.listeners():
+        # A UDP socket that only sends looks like one that listens; the daemon's UDP port has the number of its TCP port.
+        if protocol == "tcp":
+            listening.setdefault(process.pid, set()).add(str(number))
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("process", "state", "pid", "listens on"):
