@@ -67,9 +67,13 @@ class Evidence:
         for span in (self._away or {}).get(carrier.process, ()):
             if span.start <= answered + carrier.after and (span.end is None or sent <= span.end + carrier.before):
                 until = f"to {_clock(span.end)}" if span.end is not None else "on"
-                inside = span.start <= answered and (span.end is None or sent <= span.end)
-                when = "in it" if inside else f"{'before' if answered < span.start else 'after'} it, close enough to be lost with it"
-                return f"{carrier.process} was away from {_clock(span.start)} {until} (UTC); the request was sent {when}, at {_clock(sent)}"
+                if span.end is not None and sent > span.end:
+                    when = f"{sent - span.end:.1f} s after that, when it may not have listened yet"
+                elif answered < span.start:
+                    when = f"{span.start - answered:.1f} s before that, when it may still have been on its way"
+                else:
+                    when = f"in that time, at {_clock(sent)}"
+                return f"the process {carrier.process} was away from {_clock(span.start)} {until} UTC; the request was sent {when}"
         return None
 
 

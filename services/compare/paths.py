@@ -65,32 +65,32 @@ _OTLP = "the OpenTelemetry exporter retries for about 10 s and then drops the ba
 PATHS: Final[dict[SignalPath, Path]] = {
     each.path: each
     for each in (
-        Path(SignalPath.HONEYCOMB_OTLP, "Honeycomb, OTLP", "otel", _OTLP, _OTLP_REPEATS, (Carrier("collector", 10, 15),)),
+        Path(SignalPath.HONEYCOMB_OTLP, "Honeycomb, OTLP", "otel", _OTLP, _OTLP_REPEATS, (Carrier("collector", 5, 15),)),
         Path(
             SignalPath.XRAY_SDK,
             "X-Ray, SDK",
             "xray_sdk",
             "the X-Ray SDK sends segments as UDP datagrams that nobody answers: lost if the daemon was away",
             "the daemon's role sends again what X-Ray did not acknowledge in time",
-            (Carrier("xray-daemon", 10, 2),),
+            (Carrier("xray-daemon", 5, 2),),
         ),
-        Path(SignalPath.XRAY_OTLP, "X-Ray, OTLP", "otel", _OTLP, _OTLP_REPEATS, (Carrier("collector", 10, 15),), renames="xray"),
+        Path(SignalPath.XRAY_OTLP, "X-Ray, OTLP", "otel", _OTLP, _OTLP_REPEATS, (Carrier("collector", 5, 15),), renames="xray"),
         Path(
             SignalPath.CLOUDWATCH_WATCHTOWER,
             "CloudWatch, watchtower",
             None,
             "watchtower gives a batch up after 5 tries: lost if CloudWatch Logs was away for longer",
             "watchtower sends a batch again when the answer to it was lost",
-            (Carrier("aws", 10, 60),),
+            (Carrier("aws", 5, 60),),
         ),
-        Path(SignalPath.CLOUDWATCH_OTLP, "CloudWatch, OTLP", None, _OTLP, _OTLP_REPEATS, (Carrier("collector", 10, 15),)),
+        Path(SignalPath.CLOUDWATCH_OTLP, "CloudWatch, OTLP", None, _OTLP, _OTLP_REPEATS, (Carrier("collector", 5, 15),)),
         Path(
             SignalPath.ROLLBAR_SDK,
             "Rollbar, SDK",
             None,
             "pyrollbar does not retry: the item is lost if Rollbar was away when it was sent",
             "the application reported it twice: pyrollbar itself sends each item once",
-            (Carrier("rollbar", 10, 3),),
+            (Carrier("rollbar", 5, 3),),
         ),
     )
 }

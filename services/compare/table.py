@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
@@ -108,7 +109,7 @@ def _measured(report: Report) -> Table:
     table.add_column("Δ duration\np50 / p99", justify="right")
     table.add_column("attributes\nkept", justify="right")
     table.add_column("renamed\nor lost", justify="left", overflow="fold")
-    table.add_column("billed units", justify="right")
+    table.add_column("billed units", justify="right", no_wrap=True)
     table.add_column("cost", justify="right")
     for path in SignalPath:
         measures = report.judgement.measures.get(path)
@@ -120,7 +121,8 @@ def _measured(report: Report) -> Table:
         kept = [each for each in report.judgement.attributes if each.path is path]
         found = sum(each.kept + each.renamed + each.changed for each in kept)
         declared = found + sum(each.dropped for each in kept)
-        odd = [f"{each.key} renamed" for each in kept if each.renamed]
+        renamed = sum(1 for each in kept if each.renamed)
+        odd = [f"{renamed} renamed"] if renamed else []
         odd += [f"{each.key} changed ×{each.changed:,}" for each in kept if each.changed]
         odd += [f"{each.key} lost ×{each.dropped:,}" for each in kept if each.dropped]
         table.add_row(
@@ -131,7 +133,7 @@ def _measured(report: Report) -> Table:
             f"{100 * found / declared:.4g} %" if declared else Text("—", "dim"),
             Text(_few(odd), "yellow" if any(each.changed or each.dropped for each in kept) else "dim"),
             Text("—", "dim") if price is None else _units(price.units(measures), price.unit),
-            Text("—", "dim") if cost is None else f"${cost:.4f}",
+            Text("—", "dim") if cost is None else _dollars(cost),
         )
     table.caption = Text(
         "visible after: from the answer until the backend had everything; — where it does not say.  Δ: the ledger's duration minus the "
@@ -205,10 +207,14 @@ def _findings(report: Report) -> RenderableType:
 
 def _strays(report: Report) -> RenderableType:
     strays = report.judgement.strays
+    groups: dict[tuple[str | None, str], Counter[str]] = {}
+    for stray in strays:
+        groups.setdefault((stray.trace_id, stray.why), Counter())[f"{stray.path} {stray.what}"] += 1
     lines = [Text.assemble("\n", (f"Stray: {len(strays):,}", "bold"), " observed, but no ledger line explains it")]
-    lines += [Text(f"  {stray.path}  {stray.what}  trace {stray.trace_id or '—'}: {stray.why}") for stray in strays[:SHOWN]]
-    if len(strays) > SHOWN:
-        lines.append(Text(f"  {len(strays) - SHOWN:,} more: `make compare RUN={report.run} FORMAT=json`", "dim"))
+    for (trace_id, why), what in list(groups.items())[:SHOWN]:
+        lines.append(Text.assemble(f"  trace {trace_id or '—'}: {why}\n", (f"    {_few(list(what))}", "dim")))
+    if len(groups) > SHOWN:
+        lines.append(Text(f"  {len(groups) - SHOWN:,} more traces: `make compare RUN={report.run} FORMAT=json`", "dim"))
     return Group(*lines)
 
 
@@ -219,7 +225,14 @@ def _conclusion(report: Report) -> Text:
 
 def _table(title: str) -> Table:
     return Table(
-        title=title, title_style="bold", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, header_style="dim"
+        title=title,
+        title_style="bold",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        padding=(0, 1),
+        pad_edge=False,
+        header_style="dim",
     )
 
 
@@ -240,6 +253,10 @@ def _units(count: int, unit: str) -> str:
     if unit == "byte":
         return f"{count / 1e6:,.2f} MB"
     return f"{count:,} {unit}{'' if count == 1 else 's'}"
+
+
+def _dollars(cost: float) -> str:
+    return f"${cost:.4f}" if cost >= 0.0001 or cost == 0 else "< $0.0001"
 
 
 def _seconds_pair(pair: tuple[float, float] | None) -> Text | str:

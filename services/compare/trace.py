@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from rich.console import Console
@@ -17,13 +17,18 @@ from rich.text import Text
 from compose.settings import Settings, SignalPath
 from loadtest.ledger import LedgerEntry, LedgerError
 from loadtest.runs import Run, RunError, load_run, runs
+from services.compare.model import AS_EXPECTED, PathState, Verdict
 from services.compare.paths import SAMPLED_KINDS
 from services.compare.readers.base import Observation, Reader, Unreadable, error_line, sent_at
+from services.compare.verdicts import Comparison
 
 #: Columns of the bar that shows when a span was.
 BAR: Final = 30
 #: Characters of attributes shown for one observation.
 ATTRIBUTES: Final = 400
+#: Attributes that say nothing the line does not say already, or nothing of this request.
+_NOISE: Final = ("otel.", "telemetry.", "library.", "meta.", "trace.", "span.", "process.", "host.")
+_SHOWN_ALREADY: Final = frozenset({"name", "service.name", "type", "error", "event", "event.name", "run", "trace_id"})
 
 
 class NoSuchTrace(Exception):
@@ -38,6 +43,9 @@ class PathView:
     observations: Sequence[Observation]
     unreadable: str | None = None
     off: bool = False
+    #: What compare would say of this request on this path, and what is absent or too often; None without a ledger line.
+    verdict: Verdict | None = None
+    wrong: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -67,6 +75,8 @@ class TraceView:
                 str(view.path): {
                     "state": "off" if view.off else "unreadable" if view.unreadable else "read",
                     "reason": view.unreadable,
+                    "verdict": view.verdict,
+                    "absent_or_extra": list(view.wrong),
                     "observations": [
                         {
                             "kind": each.kind,
@@ -118,7 +128,22 @@ def collect(trace_id: str, entry: LedgerEntry | None, paths: Collection[SignalPa
             for reader, (observations, unreadable) in zip(readers, threads.map(ask, readers), strict=True):
                 for path in reader.paths & set(paths):
                     views[path] = PathView(path, [each for each in observations if each.path is path], unreadable)
+    if entry is not None:
+        _judge(entry, views)
     return TraceView(trace_id, entry, list(views.values()))
+
+
+def _judge(entry: LedgerEntry, views: dict[SignalPath, PathView]) -> None:
+    """Give each path its verdict."""
+    comparison = Comparison(entry.run, [entry], [path for path, view in views.items() if not view.off])
+    for view in views.values():
+        comparison.add(view.observations)
+    judgement = comparison.judge({path: PathState(unreadable=view.unreadable) for path, view in views.items() if not view.off})
+    comparison.close()
+    found = {finding.path: (*finding.absent, *finding.extra) for finding in judgement.findings}
+    for path, counts in judgement.counts.items():
+        verdict = next(verdict for verdict, count in counts.items() if count)
+        views[path] = replace(views[path], verdict=verdict, wrong=found.get(path, ()))
 
 
 def find(settings: Settings, trace_id: str) -> tuple[LedgerEntry, Run] | None:
@@ -148,7 +173,7 @@ def show(view: TraceView, console: Console) -> None:
         console.print(
             Text(
                 f"Request #{entry.sequence} of run {entry.run}: {entry.method} {entry.target} → {status} in {entry.duration_ms:.1f} ms"
-                f"{'' if entry.outcome == 'ok' else f' ({entry.outcome})'}, sent {_clock(entry.start)} UTC"
+                f"{'' if entry.outcome == 'ok' else f' ({entry.outcome})'}\nSent {_clock(entry.start)} UTC"
             )
         )
         if entry.error:
@@ -163,7 +188,7 @@ def show(view: TraceView, console: Console) -> None:
             Text.assemble(f"\n{'client':<52}", (_bar(entry.start, entry.duration_ms, zero, span), "cyan"), f" {entry.duration_ms:9.1f} ms")
         )
     for path in view.paths:
-        console.print(Text.assemble("\n", (path.path, "bold")))
+        console.print(Text.assemble("\n", (path.path, "bold"), "  ", _verdict(path)))
         if path.off:
             console.print(Text("  – off", "dim"))
         elif path.unreadable:
@@ -176,6 +201,13 @@ def show(view: TraceView, console: Console) -> None:
     if not view.found:
         who = "Nobody who could be asked" if view.exit_status == 2 else "Nobody"
         console.print(Text(f"\n{who} knows this trace. `make compare` prints the ids of requests that differ.", "bold yellow"))
+
+
+def _verdict(view: PathView) -> Text:
+    if view.verdict is None or view.unreadable:
+        return Text("")
+    mark, style = ("✓", "green") if view.verdict in AS_EXPECTED else ("✗", "red")
+    return Text(f"{mark} {view.verdict}{': ' if view.wrong else ''}{'; '.join(view.wrong)}", style)
 
 
 def _line(console: Console, depth: int, each: Observation, zero: float, span: float) -> None:
@@ -192,7 +224,7 @@ def _line(console: Console, depth: int, each: Observation, zero: float, span: fl
     console.print(
         Text.assemble((f"{title:<52}", "red" if each.error else ""), (bar, "red" if each.error else "green"), length, (times, "yellow"))
     )
-    shown = {key: value for key, value in each.attributes.items() if not key.startswith(("otel.", "telemetry.", "library."))}
+    shown = {key: value for key, value in each.attributes.items() if key not in _SHOWN_ALREADY and not key.startswith(_NOISE)}
     if shown:
         text = " ".join(f"{key}={_value(value)}" for key, value in sorted(shown.items()))
         text = text if len(text) <= ATTRIBUTES else text[: ATTRIBUTES - 1] + "…"

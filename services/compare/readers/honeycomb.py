@@ -112,7 +112,7 @@ class HoneycombReader:
         if "trace.trace_id" not in columns:
             return []
         breakdowns = self._breakdowns(columns)
-        breakdowns += sorted(columns - set(breakdowns) - {"duration_ms"})[: BREAKDOWNS - len(breakdowns)]
+        breakdowns += sorted(columns - set(breakdowns))[: BREAKDOWNS - len(breakdowns)]
         rows = self._rows(
             breakdowns,
             [{"column": "trace.trace_id", "op": "=", "value": trace_id}],

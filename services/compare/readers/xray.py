@@ -12,6 +12,7 @@ Wire facts, from "GetTraceSummaries" and "BatchGetTraces" (AWS X-Ray API referen
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -69,9 +70,8 @@ class XRayReader:
                 yield Batch(observations, replaces=frozenset(some) if wanted is not None else frozenset(), unknown=unknown)
 
     def trace(self, trace_id: str, around: float) -> list[Observation]:  # noqa: ARG002 (X-Ray finds a trace by its id alone)
-        traces, unprocessed = self._fetch([trace_id])
-        if unprocessed:
-            raise Unreadable("X-Ray left this trace unprocessed, again and again", "try again later")
+        # X-Ray lists an id it does not know as unprocessed, too.
+        traces, _ = self._fetch([trace_id], tries=2)
         return [each for trace in traces for each in walk(trace, documents=True)]
 
     def _summaries(self, window: Window) -> dict[str, int]:
@@ -94,11 +94,12 @@ class XRayReader:
             start = end
         return found
 
-    def _fetch(self, traces: Sequence[str]) -> tuple[list[Mapping[str, Any]], list[str]]:
+    def _fetch(self, traces: Sequence[str], tries: int = TRIES) -> tuple[list[Mapping[str, Any]], list[str]]:
         """Up to five traces, and the ids that X-Ray would not process."""
         left = [_xray(trace) for trace in traces]
         fetched: dict[str, Any] = {}
-        for _ in range(TRIES):
+        for attempt in range(tries):
+            time.sleep(0.1 * (2**attempt - 1))
             arguments: dict[str, Any] = {"TraceIds": left}
             left = []
             while True:
