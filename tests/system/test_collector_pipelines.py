@@ -446,8 +446,8 @@ def test_without_backends_every_signal_is_accepted(tmp_path: Path) -> None:
         parts.send_log("nobody wants it", time.time_ns())
 
 
-@pytest.mark.parametrize("outage", ["closed", "unavailable", "none"])
-def test_spans_accepted_before_sigkill_arrive_after_it(parts: Topology, outage: str) -> None:
+@pytest.mark.parametrize(("outage", "end"), [("closed", "kill"), ("unavailable", "kill"), ("none", "kill"), ("closed", "stop")])
+def test_spans_accepted_before_the_end_arrive_after_it(parts: Topology, outage: str, end: str) -> None:
     sinks = (parts.honeycomb, parts.aws)
     if outage == "unavailable":
         for sink in sinks:
@@ -464,8 +464,8 @@ def test_spans_accepted_before_sigkill_arrive_after_it(parts: Topology, outage: 
         until(lambda: all(sink.refused for sink in sinks), 10, "both backends to have refused something")
     if outage == "none":
         until(lambda: parts.honeycomb.spans or parts.aws.documents, 10, "the first spans to arrive")
-    parts.collector.kill()
-    parts.daemon.kill()
+    for collector in (parts.collector, parts.daemon):
+        collector.kill() if end == "kill" else collector.stop()
 
     parts.daemon.start()
     parts.collector.start()
