@@ -18,7 +18,7 @@ def make_token(position: list[Any], query: Any) -> str:
 def read_token(token: str, query: Any, types: tuple[type, ...]) -> list[Any] | None:
     """The position in a token; None when it is not one of ours, or one of another query."""
     try:
-        mark, *position = orjson.loads(base64.urlsafe_b64decode(token.encode()))
+        mark, *position = orjson.loads(base64.b64decode(token.encode(), altchars=b"-_", validate=True))
     except (binascii.Error, orjson.JSONDecodeError, TypeError, ValueError):
         return None
     if mark != _mark(query) or len(position) != len(types):

@@ -234,9 +234,6 @@ def _check(members: Mapping[str, Any]) -> None:
     for key, (low, high) in _RANGES.items():
         if key in members and not low <= members[key] <= high:
             raise AwsError("InvalidRequestException", f"{key} must be between {low} and {high}, not {members[key]}")
-    for key, value in members.get("Attributes", {}).items():
-        if not 1 <= len(key) <= 32 or not 1 <= len(value) <= 32:
-            raise AwsError("InvalidRequestException", "Keys and values of Attributes must have 1 to 32 characters")
 
 
 def _rule(row: Sequence[Any]) -> Rule:

@@ -92,8 +92,6 @@ def parse(document: str, now: float, reject_old: bool = REJECT_OLD_TRACE_IDS) ->
     identity: str | None = None
     kind = "segment"
     try:
-        if len(document) * 4 > MAX_DOCUMENT_BYTES and len(document.encode()) > MAX_DOCUMENT_BYTES:
-            raise _Invalid("DocumentTooLarge", f"the document is larger than {MAX_DOCUMENT_BYTES} bytes")
         try:
             fields = orjson.loads(document)
         except orjson.JSONDecodeError as error:
@@ -104,6 +102,9 @@ def parse(document: str, now: float, reject_old: bool = REJECT_OLD_TRACE_IDS) ->
         identity = found if isinstance(found, str) else None
         if fields.get("type") == "subsegment":
             kind = "subsegment"
+        # A character is at most 4 bytes: most documents need no second look.
+        if len(document) * 4 > MAX_DOCUMENT_BYTES and len(document.encode()) > MAX_DOCUMENT_BYTES:
+            raise _Invalid("DocumentTooLarge", f"the document is larger than {MAX_DOCUMENT_BYTES} bytes")
         return _checked(fields, document, kind == "subsegment", now, reject_old)
     except _Invalid as error:
         return Rejected(identity, error.code, f"Invalid {kind}. ErrorCode: {error.code}, Cause: {error.why}")

@@ -1,0 +1,215 @@
+"""Sampling rules and targets, through boto3 and through the X-Ray SDK's own sampler, signed and unsigned."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import botocore
+import botocore.config
+import pytest
+from aws_xray_sdk.core.sampling.sampler import DefaultSampler
+
+from tests.api.aws_clients import client
+from tests.api.servers import Vendor, start_vendor
+from tests.api.test_aws_xray import refused
+
+RULE: dict[str, Any] = {
+    "RuleName": "messages",
+    "ResourceARN": "*",
+    "Priority": 10,
+    "FixedRate": 0.5,
+    "ReservoirSize": 10,
+    "ServiceName": "Cruddur",
+    "ServiceType": "*",
+    "Host": "*",
+    "HTTPMethod": "POST",
+    "URLPath": "/api/messages*",
+    "Version": 1,
+}
+
+
+@pytest.fixture
+def aws(tmp_path: Path) -> Iterator[Vendor]:
+    with start_vendor("aws", tmp_path) as vendor:
+        yield vendor
+
+
+@pytest.fixture
+def xray(aws: Vendor) -> Any:
+    return client(aws, "xray")
+
+
+def rules(xray: Any) -> dict[str, dict[str, Any]]:
+    return {record["SamplingRule"]["RuleName"]: record for record in xray.get_sampling_rules()["SamplingRuleRecords"]}
+
+
+def report(rule: str, who: str, **counts: int) -> dict[str, Any]:
+    return {"RuleName": rule, "ClientID": who, "Timestamp": time.time(), "RequestCount": 10, "SampledCount": 2, "BorrowCount": 1} | counts
+
+
+def new_client_id() -> str:
+    return secrets.token_hex(12)
+
+
+def test_a_new_account_has_the_default_rule(xray: Any) -> None:
+    (record,) = rules(xray).values()
+    assert record["SamplingRule"] == {
+        "RuleName": "Default",
+        "RuleARN": "arn:aws:xray:us-east-1:123456789012:sampling-rule/Default",
+        "ResourceARN": "*",
+        "Priority": 10000,
+        "FixedRate": 0.05,
+        "ReservoirSize": 1,
+        "ServiceName": "*",
+        "ServiceType": "*",
+        "Host": "*",
+        "HTTPMethod": "*",
+        "URLPath": "*",
+        "Version": 1,
+        "Attributes": {},
+    }
+
+
+def test_a_rule_is_made_changed_and_deleted_and_keeps_its_order(xray: Any, aws: Vendor) -> None:
+    made = xray.create_sampling_rule(SamplingRule=RULE, Tags=[{"Key": "k", "Value": "v"}])["SamplingRuleRecord"]
+    arn = made["SamplingRule"]["RuleARN"]
+    assert arn == "arn:aws:xray:us-east-1:123456789012:sampling-rule/messages"
+    assert xray.list_tags_for_resource(ResourceARN=arn)["Tags"] == [{"Key": "k", "Value": "v"}]
+    xray.create_sampling_rule(SamplingRule=RULE | {"RuleName": "a-later-name", "Priority": 10})
+    assert list(rules(xray)) == ["a-later-name", "messages", "Default"]
+    changed = xray.update_sampling_rule(SamplingRuleUpdate={"RuleARN": arn, "FixedRate": 1.0})["SamplingRuleRecord"]
+    assert changed["SamplingRule"] == made["SamplingRule"] | {"FixedRate": 1.0}
+    assert changed["ModifiedAt"] > changed["CreatedAt"]
+    aws.restart()
+    assert rules(xray)["messages"] == changed
+    xray.delete_sampling_rule(RuleName="messages")
+    assert list(rules(xray)) == ["a-later-name", "Default"]
+
+
+def test_bad_rules_are_refused_and_nothing_is_kept(xray: Any) -> None:
+    def create(**change: Any) -> Any:
+        members = {key: value for key, value in (RULE | change).items() if value is not None}
+        return lambda: xray.create_sampling_rule(SamplingRule=members)
+
+    refused(create(RuleName=None), "InvalidRequestException", "RuleName")
+    refused(create(Version=2), "InvalidRequestException", "Version")
+    refused(create(Priority=10000), "InvalidRequestException", "less than or equal to 9999")
+    refused(create(FixedRate=1.5), "InvalidRequestException", "less than or equal to 1")
+    refused(create(Attributes={"k": ""}), "InvalidRequestException", "Attributes")
+    refused(create(RuleName="n" * 33), "InvalidRequestException", "less than or equal to 32")
+    refused(create(RuleARN="arn"), "InvalidRequestException", "RuleARN")
+    refused(create(SamplingRateBoost={"MaxRate": 0.5, "CooldownWindowMinutes": 5}), "NotImplementedException", "SamplingRateBoost", 501)
+    assert list(rules(xray)) == ["Default"]
+    create()()
+    refused(create(), "InvalidRequestException", "already exists")
+    refused(
+        lambda: xray.update_sampling_rule(SamplingRuleUpdate={"RuleName": "messages", "FixedRate": 7.0}),
+        "InvalidRequestException",
+        "FixedRate",
+    )
+    refused(lambda: xray.update_sampling_rule(SamplingRuleUpdate={"FixedRate": 0.7}), "InvalidRequestException", "RuleName or RuleARN")
+    refused(lambda: xray.delete_sampling_rule(RuleName="nobody"), "InvalidRequestException", "no sampling rule nobody")
+
+
+def test_of_the_default_rule_only_rate_and_reservoir_change(xray: Any) -> None:
+    xray.update_sampling_rule(SamplingRuleUpdate={"RuleName": "Default", "FixedRate": 1.0, "ReservoirSize": 100})
+    assert rules(xray)["Default"]["SamplingRule"]["ReservoirSize"] == 100
+    refused(
+        lambda: xray.update_sampling_rule(SamplingRuleUpdate={"RuleName": "Default", "Priority": 5}),
+        "InvalidRequestException",
+        "only FixedRate",
+    )
+    refused(lambda: xray.delete_sampling_rule(RuleName="Default"), "InvalidRequestException", "cannot be deleted")
+
+
+def test_there_are_at_most_25_rules(xray: Any) -> None:
+    for number in range(25):
+        xray.create_sampling_rule(SamplingRule=RULE | {"RuleName": f"r{number}"})
+    refused(lambda: xray.create_sampling_rule(SamplingRule=RULE), "RuleLimitExceededException", "25")
+
+
+def test_a_reservoir_is_shared_among_the_clients_that_report(xray: Any) -> None:
+    xray.create_sampling_rule(SamplingRule=RULE)
+    clients = sorted(new_client_id() for _ in range(3))
+
+    def quotas() -> list[int]:
+        return [
+            xray.get_sampling_targets(SamplingStatisticsDocuments=[report("messages", one)])["SamplingTargetDocuments"][0]["ReservoirQuota"]
+            for one in clients
+        ]
+
+    assert quotas()[0] == 10, "the only client has it all"
+    assert quotas() == [4, 3, 3], "three clients share it, and the shares add up"
+
+
+def test_targets_carry_what_the_sdk_needs(xray: Any) -> None:
+    before = time.time()
+    xray.create_sampling_rule(SamplingRule=RULE)
+    answer = xray.get_sampling_targets(SamplingStatisticsDocuments=[report("messages", new_client_id()), report("gone", new_client_id())])
+    (target,) = answer["SamplingTargetDocuments"]
+    assert (target["RuleName"], target["FixedRate"], target["Interval"]) == ("messages", 0.5, 10)
+    assert before + 10 < target["ReservoirQuotaTTL"].timestamp() < before + 60
+    assert answer["LastRuleModification"].timestamp() >= int(before)
+    assert [one["RuleName"] for one in answer["UnprocessedStatistics"]] == ["gone"]
+    xray.delete_sampling_rule(RuleName="messages")
+    later = xray.get_sampling_targets(SamplingStatisticsDocuments=[report("Default", new_client_id())])
+    assert later["LastRuleModification"] > answer["LastRuleModification"], "a rule that is deleted is a modification too"
+
+
+def test_statistics_are_summed_up_by_rule(xray: Any) -> None:
+    now = int(time.time() / 10) * 10
+    documents = [report("Default", new_client_id(), RequestCount=n, SampledCount=1, BorrowCount=0) | {"Timestamp": now + 1} for n in (5, 7)]
+    xray.get_sampling_targets(SamplingStatisticsDocuments=documents)
+    (summary,) = xray.get_sampling_statistic_summaries()["SamplingStatisticSummaries"]
+    assert summary["RuleName"] == "Default"
+    assert summary["Timestamp"].timestamp() == now
+    assert (summary["RequestCount"], summary["SampledCount"], summary["BorrowCount"]) == (12, 2, 0)
+
+
+def sdk_sampler(aws: Vendor, signed: bool) -> DefaultSampler:
+    """The X-Ray SDK's sampler pointed straight at the local X-Ray; its pollers are run by hand, not by their clocks."""
+    sampler = DefaultSampler()
+    sampler._started = True
+    sampler._connector.setup_xray_client(
+        ip="127.0.0.1",
+        port=aws.port,
+        client=client(aws, "xray") if signed else None,
+    )
+    return sampler
+
+
+@pytest.mark.parametrize("signed", [True, False], ids=["signed", "unsigned"])
+def test_the_sdks_sampler_obeys_the_rules(xray: Any, aws: Vendor, signed: bool) -> None:
+    xray.create_sampling_rule(
+        SamplingRule=RULE | {"RuleName": "never", "Priority": 1, "URLPath": "/never", "FixedRate": 0.0, "ReservoirSize": 0}
+    )
+    xray.create_sampling_rule(SamplingRule=RULE | {"RuleName": "always", "Priority": 2, "FixedRate": 1.0, "ReservoirSize": 0})
+    sampler = sdk_sampler(aws, signed)
+    sampler._rule_poller._refresh_cache()
+    request = {"host": "h", "method": "POST", "service": "cruddur", "service_type": None}
+    assert [sampler.should_trace(request | {"path": "/never"}) for _ in range(50)] == [False] * 50
+    assert [sampler.should_trace(request | {"path": "/api/messages"}) for _ in range(50)] == ["always"] * 50
+
+    # It reports, gets its quota, and hears at once of a rule that changed.
+    for rule in sampler._cache.rules:
+        rule.reservoir._report_elapsed = 100
+    xray.update_sampling_rule(SamplingRuleUpdate={"RuleName": "never", "FixedRate": 1.0})
+    sampler._cache.last_updated = 0
+    sampler._target_poller._do_work()
+    assert sampler._rule_poller._time_elapsed > sampler._rule_poller._time_to_wait
+    sampler._rule_poller._refresh_cache()
+    assert sampler.should_trace(request | {"path": "/never"}) == "never"
+    counted = {one["RuleName"]: one["RequestCount"] for one in xray.get_sampling_statistic_summaries()["SamplingStatisticSummaries"]}
+    assert counted == {"always": 50, "never": 50}
+
+
+def test_only_the_samplers_two_calls_go_unsigned(aws: Vendor) -> None:
+    unsigned = client(aws, "xray", config=botocore.config.Config(signature_version=botocore.UNSIGNED, retries={"max_attempts": 0}))
+    assert unsigned.get_sampling_rules()["SamplingRuleRecords"]
+    assert unsigned.get_sampling_targets(SamplingStatisticsDocuments=[])["SamplingTargetDocuments"] == []
+    refused(lambda: unsigned.get_groups(), "MissingAuthenticationTokenException", "Missing Authentication Token", 403)
+    refused(lambda: unsigned.put_trace_segments(TraceSegmentDocuments=["{}"]), "MissingAuthenticationTokenException", "Missing", 403)
