@@ -104,7 +104,8 @@ class _Compiler:
         position = 0
         for name, number in self.columns.items():
             if name in self.fields:
-                seconds = f"({self.fields[name]} / 1e9)"
+                # Whole seconds and the rest apart: a double cannot hold nanoseconds since the epoch.
+                seconds = f"({self.fields[name]} // {_SECOND} + {self.fields[name]} % {_SECOND} / 1e9)"
                 cells += [
                     f"to_json({seconds}) AS v{number}",
                     f"CAST(to_json({seconds}) AS VARCHAR) AS t{number}",

@@ -370,7 +370,7 @@ class _Parser:
             return value
         elif not isinstance(value, int | float):
             self.wrong(field, "must be a string, a number or a boolean", "incorrect_type")
-        elif not math.isfinite(value) or abs(value) > 1e300:
+        elif not abs(value) <= 1e300:
             self.wrong(field, "is out of range")
         else:
             return value
