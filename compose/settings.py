@@ -325,9 +325,12 @@ class Settings(BaseSettings):
         return self.database_url or f"sqlite:///{self.data_dir / 'cruddur.sqlite'}"
 
     def environment(self) -> dict[str, str]:
-        """Every setting that is not empty as environment variables, secrets included: for child processes only."""
-        texts = {name.upper(): as_text(getattr(self, name)) for name in type(self).model_fields}
-        return {name: text for name, text in texts.items() if text}
+        """Every setting as environment variables, secrets included: for child processes only.
+
+        What is empty is left out and gets its default again, but for lists, where empty means none of them.
+        """
+        values = {name.upper(): getattr(self, name) for name in type(self).model_fields}
+        return {name: as_text(value) for name, value in values.items() if isinstance(value, frozenset) or as_text(value)}
 
     def public(self) -> dict[str, str]:
         """Every setting but the secrets, as text: for manifests, pages and logs."""
