@@ -162,6 +162,10 @@ class Store:
                         session.execute(text(f"PRAGMA application_id = {_APPLICATION_ID}"))
                 if session.scalar(select(func.count()).select_from(User)) == 0:
                     _seed(session)
+            if self._sqlite:
+                # Readers and the writer do not wait for each other. Stays with the file, so only now that it is known to be ours.
+                with self.engine.connect() as connection:
+                    connection.execute(text("PRAGMA journal_mode = WAL"))
         except OperationalError as error:
             raise StoreUnavailable(_reason(error)) from None
         except DBAPIError as error:
@@ -306,9 +310,9 @@ class Store:
 
 
 def _sqlite_pragmas(connection: Any, _record: Any) -> None:
-    """WAL, so that readers and the writer do not wait for each other; wait for a second writer instead of failing."""
+    """What holds for one connection: wait for a second writer instead of failing; no fsync at each commit, WAL needs none to be whole."""
     cursor = connection.cursor()
-    for pragma in ("busy_timeout = 15000", "journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
+    for pragma in ("busy_timeout = 15000", "synchronous = NORMAL", "foreign_keys = ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

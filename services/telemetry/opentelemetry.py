@@ -369,12 +369,14 @@ class OpenTelemetry:
 
         # Later extractions win: W3C over X-Ray where a request carries both.
         propagate.set_global_textmap(CompositePropagator([_XRayPropagator(), TraceContextTextMapPropagator(), W3CBaggagePropagator()]))
-        set_global_response_propagator(TraceResponsePropagator())  # type: ignore[no-untyped-call]
+        if traces:
+            # Without a tracer it would hand the caller's own span back to him, as if it were ours.
+            set_global_response_propagator(TraceResponsePropagator())  # type: ignore[no-untyped-call]
         FlaskInstrumentor.instrument_app(  # type: ignore[no-untyped-call]
             app,
             tracer_provider=self._tracer_provider,
             meter_provider=_RunMeterProvider(self._meter_provider),
-            request_hook=_remember_span,
+            request_hook=_remember_span if traces else None,
             enable_commenter=False,
         )
         RequestsInstrumentor().instrument(
