@@ -16,7 +16,7 @@ from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import Any
 
-import gevent  # type: ignore[import-untyped]
+import gevent
 from locust import HttpUser, between, events, task
 from locust.env import Environment
 from locust.exception import StopUser

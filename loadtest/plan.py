@@ -92,6 +92,11 @@ class _Draw:
         first, second = self.rng.sample(self.handles, 2)
         return first, second
 
+    def _answers_late(self) -> str:
+        """A fault that makes profiles slow, but not too slow for cruddur."""
+        longest = int(self.profiles_timeout * 400)
+        return f"downstream-slow={self.rng.randint(longest // 4, longest)}"
+
     def home(self) -> _Draft:
         return _Draft("/api/activities/home")
 
@@ -117,10 +122,7 @@ class _Draw:
         return _Draft(_path("/api/activities/@{}", self.rng.choice(self.handles)), fault="downstream-error", status=502)
 
     def user_downstream_slow(self) -> _Draft:
-        longest = int(self.profiles_timeout * 400)
-        return _Draft(
-            _path("/api/activities/@{}", self.rng.choice(self.handles)), fault=f"downstream-slow={self.rng.randint(longest // 4, longest)}"
-        )
+        return _Draft(_path("/api/activities/@{}", self.rng.choice(self.handles)), fault=self._answers_late())
 
     def user_downstream_timeout(self) -> _Draft:
         late = int(self.profiles_timeout * 1000) + 500
@@ -134,7 +136,7 @@ class _Draw:
 
     def search_bad(self) -> _Draft:
         return _Draft(
-            self.rng.choice(("/api/activities/search", "/api/activities/search?term=", "/api/activities/search?word=outage")), status=422
+            self.rng.choice(("/api/activities/search", "/api/activities/search?term=", "/api/activities/search?word=outage")), status=400
         )
 
     def create_activity(self) -> _Draft:
@@ -169,7 +171,7 @@ class _Draw:
         return _Draft("/api/message_groups?" + urlencode({"user_handle": self.rng.choice(self.handles)}))
 
     def message_groups_bad(self) -> _Draft:
-        return _Draft("/api/message_groups", status=422)
+        return _Draft("/api/message_groups", status=400)
 
     def messages(self) -> _Draft:
         other, own = self._two()
@@ -181,6 +183,10 @@ class _Draw:
     def messages_downstream_error(self) -> _Draft:
         other, own = self._two()
         return _Draft(_path("/api/messages/@{}", other, {"user_handle": own}), fault="downstream-error", status=502)
+
+    def messages_downstream_slow(self) -> _Draft:
+        other, own = self._two()
+        return _Draft(_path("/api/messages/@{}", other, {"user_handle": own}), fault=self._answers_late())
 
     def create_message(self) -> _Draft:
         sender, receiver = self._two()
@@ -248,9 +254,10 @@ MIX: tuple[Kind, ...] = (
     Kind(Route.REPLY, Outcome.NOT_FOUND, 1, _Draw.reply_not_found),
     Kind(Route.MESSAGE_GROUPS, Outcome.OK, 6, _Draw.message_groups),
     Kind(Route.MESSAGE_GROUPS, Outcome.BAD_INPUT, 1, _Draw.message_groups_bad),
-    Kind(Route.MESSAGES, Outcome.OK, 6, _Draw.messages),
+    Kind(Route.MESSAGES, Outcome.OK, 5, _Draw.messages),
     Kind(Route.MESSAGES, Outcome.NOT_FOUND, 1, _Draw.messages_not_found),
     Kind(Route.MESSAGES, Outcome.DOWNSTREAM_ERROR, 1, _Draw.messages_downstream_error),
+    Kind(Route.MESSAGES, Outcome.DOWNSTREAM_SLOW, 1, _Draw.messages_downstream_slow),
     Kind(Route.CREATE_MESSAGE, Outcome.OK, 4, _Draw.create_message),
     Kind(Route.CREATE_MESSAGE, Outcome.SLOW, 1, _Draw.create_message_slow),
     Kind(Route.CREATE_MESSAGE, Outcome.EXCEPTION, 1, _Draw.create_message_exception),
@@ -273,9 +280,14 @@ def _deck(seed: int, number: int) -> tuple[Kind, ...]:
 
 
 class Plan:
-    """``count`` planned requests; ``plan[sequence]`` is one of them. Raises ValueError without handles or activities to use."""
+    """``count`` planned requests; ``plan[sequence]`` is one of them. Raises ValueError without handles or activities to use.
 
-    def __init__(self, seed: int, count: int, handles: Sequence[str], activity_uuids: Sequence[str], profiles_timeout: float) -> None:
+    ``profiles_timeout`` is cruddur's, in seconds. Without ``sandbox`` cruddur ignores faults, so none is asked for.
+    """
+
+    def __init__(
+        self, seed: int, count: int, handles: Sequence[str], activity_uuids: Sequence[str], profiles_timeout: float, sandbox: bool = True
+    ) -> None:
         if len(handles) < 2 or not activity_uuids:
             raise ValueError("a plan needs at least two handles and one activity")
         self.seed = seed
@@ -283,6 +295,7 @@ class Plan:
         self._handles = handles
         self._activity_uuids = activity_uuids
         self._profiles_timeout = profiles_timeout
+        self._sandbox = sandbox
 
     def __len__(self) -> int:
         return self.count
@@ -297,6 +310,10 @@ class Plan:
         kind = _deck(self.seed, deck)[card]
         rng = random.Random(f"{self.seed}/request/{sequence}")  # noqa: S311  repeatable on purpose
         draft = kind.make(_Draw(rng, self._handles, self._activity_uuids, self._profiles_timeout))
+        if draft.fault is not None and not self._sandbox:
+            # cruddur would ignore the fault: the request is an ordinary one.
+            status = 201 if draft.body is not None else 200
+            return PlannedRequest(sequence, kind.route, Outcome.OK, draft.target, draft.body, None, status)
         return PlannedRequest(sequence, kind.route, kind.outcome, draft.target, draft.body, draft.fault, draft.status)
 
     def share(self, worker: int, workers: int) -> Iterator[PlannedRequest]:

@@ -15,7 +15,14 @@ from services.cruddur import seed
 def plan_of(run: Run) -> Plan:
     """The plan that ``run`` sends, made again from its manifest."""
     manifest = run.manifest
-    return Plan(manifest.seed, manifest.planned, seed.handles(), seed.activity_uuids(), float(manifest.settings["profiles_timeout"]))
+    return Plan(
+        manifest.seed,
+        manifest.planned,
+        seed.handles(),
+        seed.activity_uuids(),
+        profiles_timeout=float(manifest.settings["profiles_timeout"]),
+        sandbox=manifest.settings["sandbox"] == "true",
+    )
 
 
 def unplanned(run: Run, entries: Sequence[LedgerEntry]) -> list[tuple[LedgerEntry, int]]:

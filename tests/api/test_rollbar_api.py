@@ -401,7 +401,17 @@ def test_an_item_can_be_changed(own: Client) -> None:
     item = own.result(path)
     assert {name: item[name] for name in changes} == changes
     assert (item["level_lock"], item["title_lock"]) == (1, 1)
-    for wrong in ({}, [], {"status": "open"}, {"level": 40}, {"title": ""}, {"title": "t" * 256}, {"assigned_user_id": "me"}, {"other": 1}):
+    bad: tuple[Any, ...] = (
+        {},
+        [],
+        {"status": "open"},
+        {"level": 40},
+        {"title": ""},
+        {"title": "t" * 256},
+        {"assigned_user_id": "me"},
+        {"other": 1},
+    )
+    for wrong in bad:
         refused(own.patch(path, wrong), 422)
     refused(own.patch("/item/7", {"status": "muted"}), 404)
     assert own.result(path) == item
