@@ -103,11 +103,12 @@ def parse(text: str) -> str:
     """A trace id as 32 hex digits, from that or from X-Ray's form, in any case. Raises NoSuchTrace."""
     word = text.strip().lower()
     match = re.fullmatch(r"(?:1-([0-9a-f]{8})-([0-9a-f]{24}))|([0-9a-f]{32})", word)
-    if match is None or set(word) <= {"0", "-"}:
+    trace_id = (match[3] or match[1] + match[2]) if match is not None else ""
+    if not trace_id.strip("0"):
         raise NoSuchTrace(
             f"{text!r} is not a trace id: 32 hex digits, or X-Ray's form 1-xxxxxxxx-xxxxxxxxxxxxxxxxxxxxxxxx; `make compare` prints some"
         )
-    return match[3] or match[1] + match[2]
+    return trace_id
 
 
 def collect(trace_id: str, entry: LedgerEntry | None, paths: Collection[SignalPath], readers: Sequence[Reader]) -> TraceView:

@@ -403,7 +403,7 @@ _entry = st.builds(
 _state = st.sampled_from([PathState(), PathState(), PathState(settled=False), PathState(unreadable="down")])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     st.lists(_entry, min_size=1, max_size=4),
     st.lists(_observation, max_size=24),
