@@ -7,6 +7,7 @@ or wrong arguments.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -79,7 +80,10 @@ def _stop(settings: Settings, arguments: argparse.Namespace) -> int:
 
 
 def _restart(settings: Settings, arguments: argparse.Namespace) -> int:
-    return _stop(settings, arguments) or _start(settings, arguments)
+    from compose import sandbox
+
+    sandbox.stop(settings, arguments.name)
+    return _start(settings, arguments)
 
 
 def _kill(settings: Settings, arguments: argparse.Namespace) -> int:
@@ -153,6 +157,10 @@ def main(words: list[str]) -> int:
     except (SandboxError, SupervisorError) as error:
         say(f"parallax: {error}")
         return 1
+    except BrokenPipeError:
+        # Whoever read (make logs | head) has seen enough. Nothing may be written when Python flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         say("parallax: interrupted; make status says what runs, make down ends it")
         return 130

@@ -209,6 +209,7 @@ def _pip(words: List[str], total: int) -> Tuple[int, List[str]]:
                 seen += 1
             if line.startswith("Installing collected"):
                 say(f"all fetched after {time.time() - started:.0f} s, unpacking")
+                reported = float("inf")
             elif time.time() - reported > REPORT_EVERY:
                 reported = time.time()
                 say(f"{min(seen, total)} of {total} packages")

@@ -63,8 +63,8 @@ def _collector(settings: Settings) -> Iterator[Finding]:
         return
     required = build.required_go((build.SOURCES / "go.mod").read_text())
     go = build.choose_go(required, [build.installed_go()])
-    with_what = f"Go {'.'.join(map(str, go.version))}" if go else "the Go toolchain of collector/go-toolchain.lock, which is fetched first"
-    yield Finding("Collector", f"not built yet; it will be, with {with_what}", "make collector")
+    with_what = f"Go {'.'.join(map(str, go.version))}" if go else "the Go toolchain of collector/go-toolchain.lock, fetched first"
+    yield Finding("Collector", f"not built yet; make up does it once, with {with_what}")
 
 
 def _supervisor(settings: Settings) -> Iterator[Finding]:

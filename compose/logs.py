@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from pathlib import Path
@@ -56,10 +57,12 @@ def show(settings: Settings, name: str, lines: int, follow: bool) -> int:
     for one, path in chosen.items():
         last, positions[one] = _last_lines(path, lines)
         _print(one if not name else "", width, last, hidden)
-    while follow:
-        time.sleep(0.2)
-        for one, path in chosen.items():
-            positions[one] = _news(path, positions[one], one if not name else "", width, hidden)
+    # Ctrl-C is how a person ends this.
+    with contextlib.suppress(KeyboardInterrupt):
+        while follow:
+            time.sleep(0.2)
+            for one, path in chosen.items():
+                positions[one] = _news(path, positions[one], one if not name else "", width, hidden)
     return 0
 
 
