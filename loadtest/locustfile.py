@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import sys
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import gevent
-from locust import HttpUser, between, events, task
+from locust import HttpUser, events, task
 from locust.env import Environment
 from locust.exception import StopUser
 from locust.rpc.protocol import Message
@@ -88,8 +89,12 @@ class CruddurUser(HttpUser):
     that was sent twice would be the load generator's own duplicate."""
 
     host = MANIFEST.target
-    wait_time = between(*PROFILE.think_time())
     share: Share
+    _took = 0.0
+
+    def wait_time(self) -> float:
+        """Seconds until the next request: irregular, as people are, and less what the answer took."""
+        return max(0.0, random.uniform(*PROFILE.interval()) - self._took)  # noqa: S311
 
     def on_start(self) -> None:
         self.client.trust_env = False  # a proxy from the environment would be measured instead of cruddur
@@ -98,9 +103,12 @@ class CruddurUser(HttpUser):
     @task
     def send_next(self) -> None:
         # In a greenlet of its own: Locust stops a user by killing its greenlet, and a request that reached cruddur belongs in the ledger.
-        sending = gevent.spawn(self._send_and_record, type(self).share.next())
+        request = type(self).share.next()
+        began = time.monotonic()
+        sending = gevent.spawn(self._send_and_record, request)
         try:
             sending.get()
+            self._took = time.monotonic() - began
         except gevent.GreenletExit:
             sending.join()
             raise

@@ -25,8 +25,8 @@ class Profile:
     burst: int | None = None
     pause: float = 0.0
 
-    def think_time(self) -> tuple[float, float]:
-        """Bounds, in seconds, of the time a user waits between an answer and its next request."""
+    def interval(self) -> tuple[float, float]:
+        """Bounds, in seconds, of the time from one request of a user to its next; a slow answer takes from it, so the rate holds."""
         if self.rate is None:
             return (0.0, 0.0)
         mean = self.users / self.rate
@@ -37,7 +37,7 @@ PROFILES: dict[str, Profile] = {
     profile.name: profile
     for profile in (
         Profile("smoke", requests=300, users=10, rate=60.0),
-        Profile("demo", requests=2_000, users=16, rate=70.0),
+        Profile("demo", requests=2_000, users=16, rate=60.0),
         Profile("soak", requests=45_000, users=16, rate=60.0),
         Profile("spike", requests=5_000, users=50, rate=None, burst=500, pause=3.0),
     )

@@ -16,6 +16,7 @@ from typing import Any
 
 import psutil
 import pytest
+import requests
 
 from compose.settings import ROOT, Settings, SignalPath
 from loadtest.ledger import LedgerEntry, finished
@@ -338,3 +339,31 @@ def test_a_taken_port_of_the_page_is_said_before_anything_is_sent(server: Server
     assert status == 2
     assert "LOCUST_PORT" in err
     assert server.seen == []
+
+
+def test_locusts_page_shows_the_run_and_stays_until_ctrl_c(server: Server, tmp_path: Path) -> None:
+    load = load_against(server, tmp_path, requests=40, users=4, ui=True, locust_port=free_port())
+    page = f"http://127.0.0.1:{load.settings.locust_port}"
+    process = load.start()
+
+    def statistics() -> dict[str, Any]:
+        try:
+            return dict(requests.get(f"{page}/stats/requests", timeout=10).json())
+        except requests.RequestException:
+            return {}
+
+    try:
+        until(lambda: runs(load.settings) and load.newest().manifest.ended, 60, "the run to end")
+        assert load.newest().manifest.finished == 40
+        until(lambda: statistics().get("state") == "stopped", 60, "the page to show the end")
+        total = next(row for row in statistics()["stats"] if row["name"] == "Aggregated")
+        assert total["num_requests"] == 40
+        # Starting again from the page sends nothing more: this run has sent its requests.
+        requests.post(f"{page}/swarm", data={"user_count": 4, "spawn_rate": 4}, timeout=30)
+        until(lambda: statistics().get("state") == "stopped", 60, "the second start to end")
+    finally:
+        process.send_signal(signal.SIGINT)
+        status, out, err = load.finish(process)
+    assert status == 0, out + err
+    assert len(server.seen) == len(load.newest().entries()) == 40
+    assert page in out

@@ -15,7 +15,7 @@ from compose.settings import Settings, SignalPath
 from loadtest.ledger import LedgerEntry, LedgerError, LedgerWriter, finished, read_ledger
 from loadtest.profiles import PROFILES, chosen
 from loadtest.runs import RUN_ID, Run, RunError, as_it_runs, begin_run, load_run, newest_run, runs
-from loadtest.summary import percentile, report
+from loadtest.summary import percentile, plan_of, report
 from tests.api.servers import hermetic_settings
 
 RUN = "20250301-101500-9f3c"
@@ -229,21 +229,19 @@ def test_profiles_and_their_overrides() -> None:
     assert 25 <= demo.requests / demo.rate <= 40
     assert soak.rate is not None
     assert soak.requests / soak.rate >= 600
-    assert (spike.think_time(), spike.burst is not None) == ((0.0, 0.0), True)
+    assert (spike.interval(), spike.burst is not None) == ((0.0, 0.0), True)
     mine = chosen(hermetic_settings(profile="smoke", requests=7, users=2, locust_workers=3))
     assert (mine.name, mine.requests, mine.users) == ("smoke", 7, 3)
 
 
-def test_the_think_time_keeps_the_rate_whatever_the_users() -> None:
+def test_the_interval_keeps_the_rate_whatever_the_users() -> None:
     for users in (1, 16, 200):
         profile = chosen(hermetic_settings(profile="demo", users=users))
-        low, high = profile.think_time()
+        low, high = profile.interval()
         assert users / ((low + high) / 2) == pytest.approx(profile.rate)
 
 
 def test_the_summary_counts_what_happened(run: Run) -> None:
-    from loadtest.summary import plan_of
-
     plan = plan_of(run)
     entries = [
         replace(entry(number, run=run.id), route=plan[number].route.value, outcome=plan[number].outcome.value, status=plan[number].status)
