@@ -10,10 +10,11 @@ something are read again, and their readers read only what may have changed.
 
 from __future__ import annotations
 
+import contextlib
 import queue
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from compose.settings import SignalPath
@@ -64,6 +65,20 @@ class _Metric:
     error: Unreadable | None = None
     changed: float = 0.0
     totals: list[MetricTotal] = field(default_factory=list)
+
+    def look(self, window: Window) -> None:
+        try:
+            observed = self.reader.totals(window)
+            self.error = None
+        except Exception as error:
+            observed, self.error = None, _unreadable(error)
+        if observed != self.observed:
+            self.observed, self.changed = observed, time.monotonic()
+        reason = self.error.reason if self.error is not None else None
+        self.totals = [
+            MetricTotal(self.reader.path, name, bounds, None if observed is None else observed[name], reason)
+            for name, bounds in self.expected.items()
+        ]
 
     def done(self) -> bool:
         if self.error is not None:
@@ -140,58 +155,48 @@ def _look(comparison: Comparison, window: Window, sources: Sequence[_Source], me
     """One look at some backends, all at the same time."""
     if not sources and not metrics:
         return
-    arrived: queue.Queue[tuple[_Source, Batch | Unreadable | None] | None] = queue.Queue(QUEUE)
+    arrived: queue.Queue[tuple[_Source, Batch | Unreadable | None]] = queue.Queue(QUEUE)
     wanted = {id(source): comparison.incomplete(source.reader.paths) if source.read else None for source in sources}
+    stopped = threading.Event()
+
+    def put(source: _Source, item: Batch | Unreadable | None) -> None:
+        while not stopped.is_set():
+            with contextlib.suppress(queue.Full):
+                arrived.put((source, item), timeout=0.5)
+                return
 
     def read(source: _Source) -> None:
         try:
             for batch in source.reader.read(window, wanted[id(source)]):
-                arrived.put((source, batch))
-            arrived.put((source, None))
+                put(source, batch)
+            put(source, None)
         except Exception as error:
-            arrived.put((source, _unreadable(error)))
+            put(source, _unreadable(error))
 
-    def count(metric: _Metric) -> None:
-        try:
-            observed = metric.reader.totals(window)
-            metric.error = None
-        except Exception as error:
-            observed, metric.error = None, _unreadable(error)
-        if observed != metric.observed:
-            metric.observed, metric.changed = observed, time.monotonic()
-        metric.totals = [
-            MetricTotal(
-                metric.reader.path,
-                name,
-                bounds,
-                None if observed is None else observed[name],
-                metric.error.reason if metric.error else None,
-            )
-            for name, bounds in metric.expected.items()
-        ]
-
-    with ThreadPoolExecutor(len(sources) + len(metrics), thread_name_prefix="reader") as threads:
-        counting = [threads.submit(count, metric) for metric in metrics]
-        for source in sources:
-            threads.submit(read, source)
+    # Daemons: who interrupts compare does not wait for a backend that hangs.
+    threads = [threading.Thread(target=read, args=(source,), daemon=True) for source in sources]
+    threads += [threading.Thread(target=metric.look, args=(window,), daemon=True) for metric in metrics]
+    for thread in threads:
+        thread.start()
+    try:
         left = len(sources)
         while left:
-            item = arrived.get()
-            assert item is not None
-            source, batch = item
+            source, item = arrived.get()
             paths = source.reader.paths
-            if isinstance(batch, Batch):
-                comparison.forget(paths, batch.replaces)
-                comparison.add(batch.observations)
-                comparison.unknown(paths & set(comparison.paths), batch.unknown)
+            if isinstance(item, Batch):
+                comparison.forget(paths, item.replaces)
+                comparison.add(item.observations)
+                comparison.unknown(paths & set(comparison.paths), item.unknown)
                 continue
             left -= 1
-            source.error, source.read = batch, batch is None
-            if batch is not None:
+            source.error, source.read = item, item is None
+            if item is not None:
                 # What was read before it failed is not all there is.
                 comparison.clear(paths)
-        for each in counting:
-            each.result()
+    finally:
+        stopped.set()
+    for thread in threads:
+        thread.join()
 
 
 def _unreadable(error: Exception) -> Unreadable:

@@ -26,6 +26,8 @@ partial          some of what is expected is there
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -47,6 +49,9 @@ Expect = Callable[[Route, Outcome, int | None], Sequence[Signal]]
 class UnknownRequest(Exception):
     """The ledger holds a request this version knows nothing of. The message is one line."""
 
+
+#: Where DuckDB puts what does not fit into its memory limit; made when needed, and removed when the comparison is closed.
+_SPILL: Final = str(Path(tempfile.gettempdir()) / f"parallax-compare-{os.getpid()}")
 
 _ORDER: Final = tuple(SignalPath)
 _INDEX: Final = {path: number for number, path in enumerate(_ORDER)}
@@ -76,7 +81,7 @@ class Comparison:
     ) -> None:
         self.run = run
         self.paths = tuple(path for path in _ORDER if path in paths)
-        self._db = duckdb.connect(":memory:", config={"memory_limit": memory_limit, "threads": 2})
+        self._db = duckdb.connect(":memory:", config={"memory_limit": memory_limit, "threads": 2, "temp_directory": _SPILL})
         self._db.execute(_SCHEMA)
         self._expect = expect
         self._classes: dict[tuple[str, str, int | None], int] = {}
