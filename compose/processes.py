@@ -15,6 +15,7 @@ from enum import IntEnum, StrEnum
 from typing import Literal
 
 from collector.build import binary_path
+from collector.configs import ENVIRONMENT as COLLECTOR_ENVIRONMENT
 from collector.configs import command as collector_command
 from compose.settings import Backend, Settings, SignalPath
 
@@ -137,7 +138,9 @@ def _collector(settings: Settings) -> Process:
         ports.append(_port(settings, "collector_hop_emf_port", "hop before awsemf"))
     names = _OF_EVERYONE | setting_names(frozenset({"Collector", "Honeycomb", "AWS"}))
     command = collector_command("collector", settings.backends, binary_path(), settings.paths)
-    environment = _environment(settings, names) | {"COLLECTOR_QUEUE_DIR": str(settings.state_dir / "queues" / "collector")}
+    environment = (
+        _environment(settings, names) | COLLECTOR_ENVIRONMENT | {"COLLECTOR_QUEUE_DIR": str(settings.state_dir / "queues" / "collector")}
+    )
     return Process(
         "collector",
         "OpenTelemetry Collector",
@@ -158,7 +161,11 @@ def _xray_daemon(settings: Settings) -> Process:
         _port(settings, "xray_daemon_hop_port", "hop before awsxray"),
     )
     names = _OF_EVERYONE | setting_names(frozenset({"Collector", "AWS"}))
-    environment = _environment(settings, names) | {"XRAY_DAEMON_QUEUE_DIR": str(settings.state_dir / "queues" / "xray-daemon")}
+    environment = (
+        _environment(settings, names)
+        | COLLECTOR_ENVIRONMENT
+        | {"XRAY_DAEMON_QUEUE_DIR": str(settings.state_dir / "queues" / "xray-daemon")}
+    )
     command = collector_command("xray-daemon", settings.backends, binary_path(), settings.paths)
     return Process(
         "xray-daemon",

@@ -16,6 +16,7 @@ import jsonschema
 import pytest
 import yaml
 
+from collector.configs import ENVIRONMENT as COLLECTOR_ENVIRONMENT
 from collector.configs import config_files
 from compose.processes import Process, processes
 from compose.settings import ROOT, Settings, load
@@ -148,7 +149,12 @@ def test_services_name_only_settings_that_exist(mode: str) -> None:
     others = {"OTEL_EXPORTER_OTLP_ENDPOINT", "AWS_XRAY_DAEMON_ADDRESS", "XRAY_DAEMON_HOST", "COLLECTOR_QUEUE_DIR"}
     for name, service in composed(mode)["services"].items():
         if name not in BESIDE:
-            assert set(service["environment"]) <= ours | others, name
+            assert set(service["environment"]) <= ours | others | set(COLLECTOR_ENVIRONMENT), name
+
+
+def test_the_collector_is_told_how_to_retry(mode: str) -> None:
+    environment = composed(mode)["services"]["collector"]["environment"]
+    assert {name: environment[name] for name in COLLECTOR_ENVIRONMENT} == COLLECTOR_ENVIRONMENT
 
 
 def test_defaults_are_those_of_the_settings() -> None:
