@@ -22,17 +22,18 @@ _DATE = re.compile(r"(?<!\d)\d{4}([-_.]?)\d{2}\1\d{2}(?:[T_-]?\d{2}[:_-]?\d{2}[:
 _SHA = re.compile(r"(?<![0-9a-zA-Z])(?=[0-9a-f]*\d)[0-9a-f]{7,40}(?![0-9a-zA-Z])")
 _LONG_INTEGER = re.compile(r"\d{2,}")
 
-# In this order: the later patterns would eat parts of what the earlier ones mean.
+# In this order: the later patterns would eat parts of what the earlier ones mean. Each starts where it cannot have started one
+# character earlier, or is bounded, so that no text takes more than linear time.
 _LOOKS_LIKE_DATA = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
-        r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+",  # email
+        r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}",  # email
         r"\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?(?:Z|[+-]\d{2}:?\d{2})?)?",  # date, with or without a time
         r"\b\d{1,2}[/.]\d{1,2}[/.]\d{4}\b",  # date
         r"\b\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?\b",  # time of day
         r"\b\d{1,3}(?:\.\d{1,3}){3}\b",  # IPv4
-        r"(?<![\w:])(?=[0-9a-f:]*:[0-9a-f:]*:)(?:[0-9a-f]{0,4}:){2,7}[0-9a-f]{0,4}(?![\w:])",  # IPv6
-        r"\d+\.\d+",  # number with a decimal point
+        r"(?<![\w:])(?=[0-9a-f:]{0,39}:[0-9a-f:]{0,39}:)(?:[0-9a-f]{0,4}:){2,7}[0-9a-f]{0,4}(?![\w:])",  # IPv6
+        r"(?<!\d)\d+\.\d+",  # number with a decimal point
         r"\b0x[0-9a-f]+\b",  # hexadecimal
         r"\b(?=[a-f]*\d)[0-9a-f]{4,}\b",  # hexadecimal of four digits and more; a word without a digit is a word
         r"\d{2,}",  # integer of two digits and more
