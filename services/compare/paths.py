@@ -54,7 +54,8 @@ class Path:
     def kept_as(self, key: str) -> str:
         """The name under which the backend may keep ``key``.
 
-        X-Ray annotation keys are letters, digits and underscores ("AWS X-Ray segment documents", Annotations).
+        X-Ray annotation keys are letters, digits and underscores ("AWS X-Ray segment documents", Annotations). X-Ray has learned to
+        keep dots, and awsxray v0.152 sends them; other versions replace them. Both are looked for.
         """
         return re.sub(r"[^A-Za-z0-9_]", "_", key) if self.renames == "xray" else key
 
