@@ -25,6 +25,8 @@ MAX_BODY = 64 * 1024 * 1024
 def serve(name: str, application: WSGIApplication, host: str, port: int, close: Callable[[], None], threads: int = 16) -> None:
     """Serve until SIGTERM or SIGINT, then call ``close``. Exits with status 2 and one line when the port is taken."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    # It warns of every request that waits for a thread, which under load is every request.
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     log = logging.getLogger(name)
     try:
         server: Any = waitress.create_server(

@@ -20,7 +20,7 @@ APPLICATION = "parallax.aws"
 MIGRATIONS = (*SEGMENT_SCHEMA, *SAMPLING_SCHEMA, *GROUP_SCHEMA, *LOGS_SCHEMA, *tags.SCHEMA, *ID_BITS)
 
 #: DuckDB's own limit; the process needs about 100 MB more for Python and Arrow.
-MEMORY_LIMIT = "128MB"
+MEMORY_LIMIT = "96MB"
 
 
 class State:

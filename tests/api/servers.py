@@ -33,6 +33,14 @@ PORTS: dict[Name, tuple[str, ...]] = {
     "rollbar": ("rollbar_port",),
 }
 
+#: Becomes the program it is given, which the kernel kills when the test run dies before it could stop it (prctl, Linux).
+_DIE_WITH_PARENT = """
+import ctypes, os, signal, sys
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
 START_SECONDS = 60
 STOP_SECONDS = 30
 
@@ -89,7 +97,7 @@ class Vendor:
         self.settings.state_dir.mkdir(parents=True, exist_ok=True)
         self._log = self.log_file.open("ab")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", f"localstack.{self.name}"],
+            [sys.executable, "-c", _DIE_WITH_PARENT, sys.executable, "-m", f"localstack.{self.name}"],
             cwd=ROOT,
             env=environment(self.settings) | self._extra,
             stdin=subprocess.DEVNULL,

@@ -1,0 +1,73 @@
+"""The file of the local AWS: older ones are brought up to date, and ingest keeps its promises without HTTP in between."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from localstack.aws.state import APPLICATION, MIGRATIONS, State
+from localstack.aws.xray.segments import ID_BITS
+from localstack.store import Store
+
+TRACE = "1-6b02ee0b-536effe739ae0731fac41d6c"
+
+
+def document(**fields: Any) -> str:
+    now = time.time()
+    return json.dumps({"id": "Ab" * 8, "name": "n", "trace_id": TRACE, "start_time": now, "end_time": now + 1} | fields)
+
+
+def test_a_file_from_before_a_migration_keeps_its_segments_and_knows_them_again(tmp_path: Path) -> None:
+    path = tmp_path / "aws.duckdb"
+    assert MIGRATIONS[-len(ID_BITS) :] == ID_BITS
+    old = Store(path, APPLICATION, MIGRATIONS[: -len(ID_BITS)])
+
+    def write(db: duckdb.DuckDBPyConnection) -> None:
+        db.execute(
+            "INSERT INTO segment VALUES (?, ?, NULL, false, 'n', 1, 1, 2, 1, 1, 1, 1, ?)", [TRACE, "Ab" * 8, document(metadata={"old": 1})]
+        )
+
+    old.transact(write)
+    old.close()
+    state = State(path, "us-east-1")
+    assert state.xray.put([document(metadata={"new": 1})]) == []
+    ((trace,), _) = state.xray.traces([TRACE])
+    assert [one["metadata"] for one in trace.documents] == [{"new": 1}]
+    assert [one["deliveries"] for one in state.xray.deliveries()] == [2]
+    state.close()
+
+
+def test_the_same_number_in_another_trace_or_another_case_is_another_segment(tmp_path: Path) -> None:
+    state = State(tmp_path / "aws.duckdb", "us-east-1")
+    state.xray.put([document()])
+    state.xray.put([document(id="ab" * 8), document(trace_id=TRACE[:-1] + "0")])
+    ((trace,), _) = state.xray.traces([TRACE])
+    assert sorted(one["id"] for one in trace.documents) == ["Ab" * 8, "ab" * 8]
+    assert state.xray.deliveries() == []
+    state.close()
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["in one batch", "one by one"])
+def test_versions_of_a_segment_end_the_same_whether_they_come_together_or_not(tmp_path: Path, together: bool) -> None:
+    """In progress, complete, in progress again (late), complete again: the last complete one stays, delivered twice."""
+    state = State(tmp_path / "aws.duckdb", "us-east-1")
+    versions = [
+        document(end_time=None, in_progress=True, metadata={"v": 1}),
+        document(metadata={"v": 2}),
+        document(end_time=None, in_progress=True, metadata={"v": 3}),
+        document(metadata={"v": 4}),
+        document(id="c" * 16, metadata={"v": 5}),
+    ]
+    for call in [versions] if together else [[one] for one in versions]:
+        assert state.xray.put(call) == []
+    ((trace,), _) = state.xray.traces([TRACE])
+    assert {one["id"]: one["metadata"]["v"] for one in trace.documents} == {"Ab" * 8: 4, "c" * 16: 5}
+    assert [(one["id"], one["deliveries"]) for one in state.xray.deliveries()] == [("Ab" * 8, 2)]
+    (summary,) = state.xray.summaries(int(TRACE[2:10], 16), int(TRACE[2:10], 16) + 1).summaries
+    assert summary["Revision"] == 5
+    state.close()
