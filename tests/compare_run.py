@@ -205,7 +205,7 @@ class Wire:
         request = ExportMetricsServiceRequest()
         resource = request.resource_metrics.add(resource=Resource(attributes=pairs({"service.name": "cruddur"})))
         scope = resource.scope_metrics.add()
-        event: dict[str, Any] = {"run": run}
+        event: dict[str, Any] = {"run": run, "service.name": "cruddur"}
         for name, (metric, count) in totals.items():
             point: Any
             if metric.kind == "histogram":
@@ -224,7 +224,7 @@ class Wire:
         self.honeycomb("metrics", request, self.settings.honeycomb_metrics_dataset)
         event["_aws"] = {
             "Timestamp": int(now * 1000),
-            "CloudWatchMetrics": [{"Namespace": "Cruddur", "Dimensions": [["run"]], "Metrics": [{"Name": name} for name in totals]}],
+            "CloudWatchMetrics": [{"Namespace": "Cruddur", "Dimensions": [["run", "service.name"]], "Metrics": [{"Name": name} for name in totals]}],
         }
         self.put_logs(self.settings.metrics_log_group, [(now, event)])
 
