@@ -222,10 +222,8 @@ class Wire:
             point.time_unix_nano = int(now * 1e9)
             point.attributes.extend(pairs({"run": run}))
         self.honeycomb("metrics", request, self.settings.honeycomb_metrics_dataset)
-        event["_aws"] = {
-            "Timestamp": int(now * 1000),
-            "CloudWatchMetrics": [{"Namespace": "Cruddur", "Dimensions": [["run", "service.name"]], "Metrics": [{"Name": name} for name in totals]}],
-        }
+        directive = {"Namespace": "Cruddur", "Dimensions": [["run", "service.name"]], "Metrics": [{"Name": name} for name in totals]}
+        event["_aws"] = {"Timestamp": int(now * 1000), "CloudWatchMetrics": [directive]}
         self.put_logs(self.settings.metrics_log_group, [(now, event)])
 
     def put_logs(self, group: str, lines: Sequence[tuple[float, dict[str, Any]]]) -> None:
