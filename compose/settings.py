@@ -221,7 +221,7 @@ class Settings(BaseSettings):
     run: str = Field("", description="Run to compare. Empty: the newest.", json_schema_extra=_group("Compare"))
     format: Literal["table", "json"] = Field("table", description="What compare prints.", json_schema_extra=_group("Compare"))
     settle: float = Field(
-        5.0, ge=0, description="Seconds without a change after which a run counts as settled.", json_schema_extra=_group("Compare")
+        15.0, ge=0, description="Seconds without a change after which a run counts as settled.", json_schema_extra=_group("Compare")
     )
     compare_timeout: float = Field(
         120.0, gt=0, description="Seconds compare waits at most for a run to settle.", json_schema_extra=_group("Compare")

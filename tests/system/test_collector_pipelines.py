@@ -610,8 +610,10 @@ def test_the_sum_of_emf_values_is_what_was_counted(parts: Topology) -> None:
     until(lambda: messages() >= 20 * 2 * 3, 60, "all data points at CloudWatch")
     until(lambda: parts.collector.metric("otelcol_exporter_queue_size", exporter="otlp_grpc/emf_hop") == 0, 10, "an empty queue")
     events = parts.aws.log_events("/parallax/metrics")
-    assert emf_totals(events, "messages.created") == {(("run", "r1"),): 20 * 2 * 3}
-    assert emf_totals(events, "http.server.request.duration") == {tuple(sorted(route.items())): 20 * 2 * 5}
+    # Two services' metrics of one name stay apart.
+    service = ("service.name", "cruddur")
+    assert emf_totals(events, "messages.created") == {(("run", "r1"), service): 20 * 2 * 3}
+    assert emf_totals(events, "http.server.request.duration") == {tuple(sorted([*route.items(), service])): 20 * 2 * 5}
     directives = [one for event in events for one in json.loads(event["message"])["_aws"]["CloudWatchMetrics"]]
     assert {one["Namespace"] for one in directives} == {"Cruddur"}
     units = {(metric["Name"], metric["Unit"]) for one in directives for metric in one["Metrics"]}

@@ -1,8 +1,9 @@
 """Totals of metrics over a run, read back where metrics arrive: Honeycomb's metrics dataset, and CloudWatch's EMF log events.
 
-Metrics carry the run but no trace, so they are compared as totals with the ledger. Wire facts: Honeycomb keeps a sum as a column of its
-name and a histogram's count as ``<name>.count`` ("Metrics-to-Event Mapping", Honeycomb documentation); ``awsemf`` writes a histogram as
-an object with ``Count`` and ``Sum``, a sum as a number ("Embedded metric format specification", CloudWatch user guide).
+Metrics carry the run but no trace, so they are compared as totals with the ledger. Two services may record a metric of the same
+name, so only the data points of the metric's own service count. Wire facts: Honeycomb keeps a sum as a column of its name and a
+histogram's count as ``<name>.count`` ("Metrics-to-Event Mapping", Honeycomb documentation); ``awsemf`` writes a histogram as an
+object with ``Count`` and ``Sum``, a sum as a number ("Embedded metric format specification", CloudWatch user guide).
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class HoneycombMetrics:
     def __init__(self, settings: Settings, metrics: Sequence[Metric]) -> None:
         self._honeycomb = HoneycombReader(settings, ())
         self._dataset = settings.honeycomb_metrics_dataset
+        self._services = {metric.name: metric.service for metric in metrics}
         self._columns = {metric.name: f"{metric.name}.count" if metric.kind == "histogram" else metric.name for metric in metrics}
 
     def totals(self, window: Window) -> dict[str, float]:
@@ -44,13 +46,14 @@ class HoneycombMetrics:
         slug = self._honeycomb.slug(self._dataset)
         known = self._honeycomb.columns(slug) if slug is not None else set()
         asked = {name: column for name, column in self._columns.items() if column in known}
-        if slug is None or not asked or "run" not in known:
+        if slug is None or not asked or not {"run", "service.name"} <= known:
             return totals
         start, end = minutes(window.start - 60, min(window.end + LATE, time.time()))
         rows = self._honeycomb.query(
             slug,
             {
                 "calculations": [{"op": "SUM", "column": column} for column in asked.values()],
+                "breakdowns": ["service.name"],
                 "filters": [{"column": "run", "op": "=", "value": window.run}],
                 "start_time": start,
                 "end_time": end,
@@ -58,7 +61,8 @@ class HoneycombMetrics:
         )
         for row in rows:
             for name, column in asked.items():
-                totals[name] += row.get(f"SUM({column})") or 0.0
+                if row.get("service.name") == self._services[name]:
+                    totals[name] += row.get(f"SUM({column})") or 0.0
         return totals
 
 
@@ -68,10 +72,10 @@ class CloudWatchMetrics:
     def __init__(self, settings: Settings, metrics: Sequence[Metric]) -> None:
         self._client = client(settings, "logs")
         self._group = settings.metrics_log_group
-        self._names = [metric.name for metric in metrics]
+        self._services = {metric.name: metric.service for metric in metrics}
 
     def totals(self, window: Window) -> dict[str, float]:
-        totals = dict.fromkeys(self._names, 0.0)
+        totals = dict.fromkeys(self._services, 0.0)
         for page in pages(self._client, self._group, "METRICS_LOG_GROUP", window.start - 60, window.end + LATE):
             for event in page:
                 try:
@@ -80,7 +84,9 @@ class CloudWatchMetrics:
                     continue  # not an EMF line: somebody else writes to the group too
                 if not isinstance(line, dict) or line.get("run") != window.run:
                     continue
-                for name in self._names:
+                for name, service in self._services.items():
+                    if line.get("service.name") != service:
+                        continue
                     value = line.get(name)
                     if isinstance(value, dict):
                         totals[name] += value.get("Count", 0)
