@@ -42,8 +42,8 @@ def call(
     request = AWSRequest(method, aws.url + path, data=body, headers={"Content-Type": "application/json"} | named)
     auth: Any = SigV4QueryAuth if presigned else SigV4Auth
     auth(keys, service, aws.settings.aws_region).add_auth(request)
-    prepared = request.prepare()
-    return requests.request(method, prepared.url, data=tamper or body, headers=dict(prepared.headers), timeout=60)
+    prepared: Any = request.prepare()
+    return requests.request(method, prepared.url, data=tamper or prepared.body, headers=dict(prepared.headers), timeout=60)
 
 
 def logs_call(aws: Vendor, operation: str, body: bytes | str = b"{}", **headers: str) -> requests.Response:
