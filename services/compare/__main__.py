@@ -121,7 +121,7 @@ def show_trace(settings: Settings, text: str, as_json: bool) -> int:
     trace_id = trace.parse(text)
     found = trace.find(settings, trace_id)
     entry, paths = (found[0], frozenset(found[1].manifest.paths)) if found is not None else (None, settings.paths)
-    view = trace.collect(trace_id, entry, paths, readers(settings, paths, ()))
+    view = trace.collect(trace_id, entry, paths, readers(settings, paths, trace.keys(entry, SignalPath.HONEYCOMB_OTLP)))
     if as_json:
         _print_json(view.document())
     else:

@@ -134,6 +134,17 @@ def collect(trace_id: str, entry: LedgerEntry | None, paths: Collection[SignalPa
     return TraceView(trace_id, entry, list(views.values()))
 
 
+def keys(entry: LedgerEntry | None, path: SignalPath) -> frozenset[str]:
+    """Attribute keys that the request must show on a path; none where no ledger line says what it was. Raises UnknownRequest."""
+    if entry is None:
+        return frozenset()
+    comparison = Comparison(entry.run, [entry], [path])
+    try:
+        return comparison.keys(path)
+    finally:
+        comparison.close()
+
+
 def _judge(entry: LedgerEntry, views: dict[SignalPath, PathView]) -> None:
     """Give each path its verdict."""
     comparison = Comparison(entry.run, [entry], [path for path, view in views.items() if not view.off])

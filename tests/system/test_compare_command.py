@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests as http
 
 from compose.settings import ROOT, Settings, SignalPath
 from loadtest.ledger import LedgerEntry
@@ -38,6 +39,14 @@ class Vendors:
         wire.send(entries, keep)
         wire.metrics(entries, short)
         return entries
+
+    def send_event(self, dataset: str, data: dict[str, Any]) -> None:
+        """One event of somebody else's to Honeycomb."""
+        key = self.settings.honeycomb_api_key.get_secret_value()
+        answer = http.post(
+            f"{self.settings.honeycomb_endpoint}/1/events/{dataset}", json=data, headers={"X-Honeycomb-Team": key}, timeout=30
+        )
+        assert answer.ok, answer.text
 
     def compare(self, *arguments: str, **overrides: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -237,6 +246,19 @@ def test_a_trace_is_shown_as_every_path_saw_it_by_either_form_of_its_id(vendors:
     assert document["ledger"]["sequence"] == 3
     assert all(path["observations"] for path in document["paths"].values())
     assert document["paths"]["rollbar/sdk"]["observations"][0]["document"]["custom"]["trace_id"] == trace_id
+
+
+def test_a_trace_has_the_verdict_of_its_run_however_many_columns_its_environment_has(vendors: Vendors) -> None:
+    # More than a query can be broken down by: in the metrics' dataset, and in another service's that holds traces too.
+    other: dict[str, Any] = {f"a.{number:03}": number for number in range(120)}
+    for dataset, data in (("wide-metrics", other), ("wide-service", other | {"trace.trace_id": "ab" * 16})):
+        vendors.send_event(dataset, data)
+    entries = vendors.made(8)
+    for entry in entries:
+        document = json.loads(vendors.compare("trace", entry.trace_id, "--format", "json").stdout)
+        wrong = {path: found["absent_or_extra"] for path, found in document["paths"].items() if found["absent_or_extra"]}
+        assert wrong == {}, entry
+        assert document["paths"]["honeycomb/otlp"]["verdict"] == "seen"
 
 
 def test_a_trace_nobody_knows_is_said_to_be_unknown(vendors: Vendors) -> None:

@@ -108,9 +108,11 @@ class HoneycombReader:
                 yield Batch([each for row in rows if (each := observation(row, self._keys)) is not None])
 
     def trace(self, trace_id: str, around: float) -> list[Observation]:
-        columns = self.columns()
-        if "trace.trace_id" not in columns:
+        # Only datasets that hold traces: the many columns of metrics would crowd those of the spans out of the breakdowns.
+        columns = set().union(*(found for each in self._datasets() if "trace.trace_id" in (found := self.columns(each["slug"]))))
+        if not columns:
             return []
+        # What is asked about comes first, so that a verdict never rests on a column that found no room.
         breakdowns = self._breakdowns(columns)
         breakdowns += sorted(columns - set(breakdowns))[: BREAKDOWNS - len(breakdowns)]
         rows = self._rows(
