@@ -85,7 +85,7 @@ class Verifier:
         key = f"AWS4{self._secret_key}".encode()
         for part in (scope.date, scope.region, scope.service, "aws4_request", text):
             key = hmac.digest(key, part.encode(), "sha256")
-        if not hmac.compare_digest(key.hex(), signature):
+        if not hmac.compare_digest(key.hex().encode(), signature.encode()):
             raise _mismatch()
 
     @staticmethod

@@ -91,3 +91,5 @@ def test_a_signature_is_checked_against_the_documented_example() -> None:
     verifier.verify(environ, b"", at)
     with pytest.raises(AwsError, match="InvalidSignature"):
         verifier.verify(environ | {"QUERY_STRING": "Action=DeleteUser&Version=2010-05-08"}, b"", at)
+    with pytest.raises(AwsError, match="InvalidSignature"):
+        verifier.verify(environ | {"HTTP_AUTHORIZATION": environ["HTTP_AUTHORIZATION"][:-1] + "é"}, b"", at)

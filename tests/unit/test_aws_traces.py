@@ -56,6 +56,10 @@ def test_a_streamed_subsegment_takes_the_place_of_its_older_self() -> None:
     assert [child["name"] for child in trees[0]["subsegments"]] == ["nb", "nc"]
 
 
+def test_a_null_list_of_subsegments_is_an_empty_one() -> None:
+    assert shape(assemble([stored("a", subsegments=None), stored("b", parent="a", independent=True)])) == {"a": {"b": {}}}
+
+
 def test_documents_that_name_each_other_as_parents_are_all_returned() -> None:
     trees = assemble(
         [stored("a", parent="b", independent=True), stored("b", parent="a", independent=True), stored("c", parent="c", independent=True)]

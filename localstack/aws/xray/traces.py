@@ -52,7 +52,8 @@ def assemble(documents: Sequence[StoredDocument]) -> list[dict[str, Any]]:
         if parent is None or _inside(trees[stored.id], parent):
             own.append(stored)
             continue
-        siblings = parent.setdefault("subsegments", [])
+        # The member may be there and null.
+        siblings = parent["subsegments"] = parent.get("subsegments") or []
         # A streamed subsegment may still be in its parent, by its id or as it was then.
         siblings[:] = [sibling for sibling in siblings if (sibling if isinstance(sibling, str) else sibling["id"]) != stored.id]
         child = trees[stored.id]
