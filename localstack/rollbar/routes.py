@@ -31,8 +31,14 @@ MAX_PAYLOAD = 1024 * 1024
 #: Calls a minute that Rollbar grants a token by default.
 CALLS_A_MINUTE = 5_000
 
-#: The largest id, page or offset a request may name; more does not fit into the database's integers.
+#: Items that one page may hold at most.
+_LONGEST_PAGE = 5_000
+
+#: The largest id a request may name; more does not fit into the database's integers.
 _LARGEST = 2**53 - 1
+
+#: The largest page: so many of the longest pages still have a number in the database's integers.
+_LAST_PAGE = _LARGEST // _LONGEST_PAGE
 
 
 class Scope(StrEnum):
@@ -149,7 +155,7 @@ def create_app(
     @app.get("/api/1/items")
     def list_items() -> Response:
         reading()
-        page = _number("page", 1, low=1)
+        page = _number("page", 1, low=1, high=_LAST_PAGE)
         found = state.items(
             statuses=_choices("status", Status),
             levels=_choices("level", LEVELS),
@@ -158,7 +164,7 @@ def create_app(
             ids=_ids("ids"),
             words=[word for name in ("query", "q") for word in request.args.get(name, "").split()],
             page=page,
-            limit=_number("limit", ITEMS_A_PAGE, low=1, high=5000),
+            limit=_number("limit", ITEMS_A_PAGE, low=1, high=_LONGEST_PAGE),
         )
         return _ok({"page": page, "total_count": found.total, "items": found.rows})
 
@@ -243,7 +249,7 @@ def create_app(
     @app.get("/api/1/deploys")
     def list_deploys() -> Response:
         reading()
-        page = _number("page", 1, low=1)
+        page = _number("page", 1, low=1, high=_LAST_PAGE)
         return _ok({"page": page, "deploys": state.deploys(page)})
 
     @app.get("/api/1/deploy/<id:deploy_id>")
@@ -412,7 +418,7 @@ def _fill_in_address(data: Any) -> None:
 
 
 def _instances(state: Rollbar, item_id: int | None) -> Response:
-    page = _number("page", 1, low=1)
+    page = _number("page", 1, low=1, high=_LAST_PAGE)
     last = next((name for name in ("lastId", "last_id") if request.args.get(name)), None)
     before = _number(last, 0) if last else None
     limit = _number("limit", OCCURRENCES_A_PAGE, low=1, high=100)

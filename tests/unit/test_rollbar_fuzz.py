@@ -93,6 +93,14 @@ def test_any_bytes_are_an_error(client: FlaskClient, state: Rollbar, raw: bytes,
     answered(client, state, raw, content_type)
 
 
+@pytest.mark.parametrize("path", ["/items", "/instances", "/deploys"])
+def test_no_page_and_limit_together_are_too_large_a_number(client: FlaskClient, path: str) -> None:
+    """Each alone fits into the database's integers; their product must too."""
+    for page in (2**53 - 1, 2**53 // 5000):
+        answer = client.get(f"/api/1{path}", query_string={"page": page, "limit": 5000}, headers=HEADERS)
+        assert answer.status_code in (200, 422), answer.get_data()
+
+
 @settings(deadline=None, max_examples=100)
 @given(
     path=st.sampled_from(["/items", "/instances", "/item", "/deploys", "/reports/occurrence_counts", "/reports/top_active_items"]),
