@@ -107,6 +107,7 @@ def read(reader: Reader) -> list[Observation]:
         ("rollbar-post-token.json", _rollbar, "does not let this key read (403: insufficient privileges: read scope is required)", True),
         ("rollbar-unknown-token.json", _rollbar, "refuses the key (401: invalid access token)", True),
         ("rollbar-not-an-answer.json", _rollbar, "answered the list of occurrences with 'no result'", False),
+        ("rollbar-redirect.json", _rollbar, "with 301, a redirect, which the key does not follow", True),
         ("xray-denied.json", _xray, "does not let this key read (AccessDeniedException: User is not authorized", True),
         ("logs-no-group.json", _watchtower, "has no log group 'cruddur'", False),
     ],

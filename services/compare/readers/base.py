@@ -113,6 +113,16 @@ def sent_at(trace_id: str) -> float:
     return float(int(trace_id[:8], 16))
 
 
+def text(value: Any) -> str | None:
+    """``value`` where it is a text that says something, else None: whoever may write to a backend may write anything."""
+    return value if isinstance(value, str) and value else None
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    """``value`` where it is a JSON object, else an empty one."""
+    return value if isinstance(value, Mapping) else {}
+
+
 def error_line(error: BaseException) -> str:
     """One line about an exception, short enough for a table."""
     text = " ".join(str(error).split()) or type(error).__name__

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from compose.settings import Settings, SignalPath
 from services.compare.readers.aws import client, readable
-from services.compare.readers.base import SLACK, Batch, Observation, Unreadable, Window, sent_at
+from services.compare.readers.base import SLACK, Batch, Observation, Unreadable, Window, mapping, sent_at, text
 from services.cruddur.signals import OTEL_SERVICE
 
 if TYPE_CHECKING:
@@ -76,14 +76,14 @@ def observation(path: SignalPath, event: Mapping[str, Any], document: bool = Fal
     message = event["message"]
     try:
         line = json.loads(message)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(line, dict):
         return None
     if path is SignalPath.CLOUDWATCH_OTLP:
         # awscloudwatchlogs writes the whole record: its attributes and resource are objects in it.
-        resource = line.get("resource") or {}
-        attributes = {**{key: line[key] for key in ("trace_id", "span_id") if line.get(key)}, **(line.get("attributes") or {})}
+        resource = mapping(line.get("resource"))
+        attributes = {**{key: line[key] for key in ("trace_id", "span_id") if line.get(key)}, **mapping(line.get("attributes"))}
         service, name = resource.get("service.name", ""), attributes.get("event.name", "")
     else:
         attributes, service, name = line, OTEL_SERVICE, line.get("event", "")
@@ -95,8 +95,8 @@ def observation(path: SignalPath, event: Mapping[str, Any], document: bool = Fal
         service=str(service),
         name=str(name),
         id=event["eventId"],
-        trace_id=attributes.get("trace_id") or None,
-        run=attributes.get("run"),
+        trace_id=text(attributes.get("trace_id")),
+        run=text(attributes.get("run")),
         attributes={key: value for key, value in attributes.items() if value is not None},
         start=event["timestamp"] / 1000,
         ingested_at=ingested / 1000 if ingested is not None else None,

@@ -57,13 +57,20 @@ class Api:
 
     def _once(self, method: str, path: str, arguments: dict[str, Any]) -> Any:
         try:
-            answer = self._session.request(method, f"{self.url}{path}", timeout=TIMEOUT, **arguments)
+            # A redirect would carry the key to wherever it points.
+            answer = self._session.request(method, f"{self.url}{path}", timeout=TIMEOUT, allow_redirects=False, **arguments)
         except requests.RequestException as error:
             raise Unreadable(f"{self.vendor} does not answer at {self.url} ({_cause(error)})", "`make status` shows what runs") from error
         if answer.status_code == 429:
             raise _TryAgain("limits the rate of requests (429)", _seconds(answer))
         if answer.status_code in (502, 503, 504):
             raise _TryAgain(f"is not available ({answer.status_code})", _seconds(answer))
+        if answer.is_redirect:
+            raise Unreadable(
+                f"{self.vendor} answered {method} {path} with {answer.status_code}, a redirect, which the key does not follow",
+                f"is {self.url} its API?",
+                final=True,
+            )
         if not answer.ok:
             raise self._refusal(answer, f"{method} {path}")
         try:

@@ -80,7 +80,7 @@ class CloudWatchMetrics:
             for event in page:
                 try:
                     line = json.loads(event["message"])
-                except ValueError:
+                except (ValueError, RecursionError):
                     continue  # not an EMF line: somebody else writes to the group too
                 if not isinstance(line, dict) or line.get("run") != window.run:
                     continue

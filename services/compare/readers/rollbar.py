@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
 from compose.settings import Settings, SignalPath
-from services.compare.readers.base import Batch, Observation, Unreadable, Window
+from services.compare.readers.base import Batch, Observation, Unreadable, Window, mapping, text
 from services.compare.readers.http import Api
 from services.cruddur.signals import OTEL_SERVICE
 
@@ -68,7 +68,7 @@ class RollbarReader:
 def observation(instance: Mapping[str, Any], document: bool = False) -> Observation:
     """An occurrence as an observation."""
     data = instance["data"]
-    custom = data.get("custom") or {}
+    custom = mapping(data.get("custom"))
     level = data.get("level", "error")
     level = LEVELS.get(level, str(level)) if isinstance(level, int) else str(level)
     billable = instance.get("billable", 1)
@@ -78,8 +78,8 @@ def observation(instance: Mapping[str, Any], document: bool = False) -> Observat
         service=OTEL_SERVICE,
         name=level,
         id=str(data.get("uuid") or instance["id"]),
-        trace_id=custom.get("trace_id"),
-        run=custom.get("run"),
+        trace_id=text(custom.get("trace_id")),
+        run=text(custom.get("run")),
         attributes={key: value for key, value in custom.items() if value is not None},
         start=data.get("timestamp") or instance.get("timestamp"),
         error=level in ("error", "critical"),
