@@ -85,7 +85,9 @@ def up(settings: Settings, wanted: list[Process], say: Say) -> None:
             say(f"ended {ended} processes that a killed supervisor had left behind")
         unchanged = {process.name for process in wanted if alive and supervision.is_configured(files, process)}
         running = client.states() if alive else {}
-        starting = [process for process in wanted if process.name not in unchanged or running[process.name].state != supervision.RUNNING]
+        # An `up` that was interrupted may have written a process down that supervisord never took in.
+        serving = {name for name, state in running.items() if state.state == supervision.RUNNING}
+        starting = [process for process in wanted if process.name not in unchanged & serving]
         _check_ports(settings, wanted, starting, files)
         _build_collector(wanted)
         began = events.size(files.events)

@@ -18,9 +18,11 @@ from typing import Any
 import psutil
 import pytest
 
-from compose import events, leftovers
-from compose.settings import ROOT, Settings
+from compose import events, leftovers, supervision
+from compose.sandbox import files_of
+from compose.settings import ROOT, Settings, load
 from tests.sandbox import Result, free_ports
+from tests.system.tiny import declared
 from tests.waiting import until
 
 
@@ -341,6 +343,20 @@ def test_a_changed_setting_restarts_only_what_it_concerns(sandbox: Tiny) -> None
     assert set(after) == {"one", "two", "four"}
     assert serves(four)
     assert not serves(three["ports"][0]["number"])
+
+
+def test_up_goes_on_where_an_interrupted_one_left_off(sandbox: Tiny) -> None:
+    sandbox.add("one")
+    sandbox.ok("up")
+    before = sandbox.pids()
+    two = sandbox.add("two")
+    sandbox.ok("status")
+    # As far as an `up` comes that Ctrl-C ends between writing the configuration and telling supervisord of it.
+    settings = load(_env_file=None, state_dir=sandbox.state_dir)
+    supervision.write(files_of(settings), declared(settings))
+    sandbox.ok("up")
+    assert sandbox.pids()["one"] == before["one"]
+    assert serves(two)
 
 
 def test_status_says_that_settings_have_changed(sandbox: Tiny) -> None:
