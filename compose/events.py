@@ -77,16 +77,27 @@ def _parse(lines: Iterable[bytes]) -> Iterable[Event]:
 
 
 def away(events: Iterable[Event], process: str) -> list[tuple[float, float | None]]:
-    """The spans of time in which ``process`` was not there: (end, next start), epoch seconds; None while it still is away."""
+    """The spans of time in which ``process`` was not there: (end, next start), epoch seconds; None while it still is away.
+
+    The listener writes an end when supervisord has told it, which may be after the next start was written. Such an end is of a
+    pid that is not the running one: the process is not away, and was away before that start, for a time nobody measured.
+    """
     spans: list[tuple[float, float | None]] = []
     ended: float | None = None
+    running: Event | None = None
+    counted = True
     for event in events:
         if event.process != process:
             continue
         if event.event == "started":
+            counted = ended is not None or running is None
             if ended is not None:
                 spans.append((ended, event.time))
-            ended = None
+            ended, running = None, event
+        elif running is not None and event.pid is not None and event.pid != running.pid:
+            if not counted:
+                spans.append((running.time, running.time))
+            counted = True
         elif ended is None:
             ended = event.time
     if ended is not None:

@@ -110,6 +110,17 @@ def test_away_is_from_an_end_to_the_next_start(tmp_path: Path) -> None:
     assert events.away(found, "two") == []
 
 
+def test_an_end_written_after_the_next_start_does_not_end_that_one() -> None:
+    def event(time: float, kind: events.Kind, pid: int) -> events.Event:
+        return events.Event(time, "one", kind, pid, expected=False)
+
+    before = [event(1.0, "started", 11)]
+    assert events.away([*before, event(5.0, "started", 12), event(5.1, "exited", 11)], "one") == [(5.0, 5.0)]
+    killed = [*before, event(4.0, "killed", 11), event(5.0, "started", 12), event(5.1, "exited", 11)]
+    assert events.away(killed, "one") == [(4.0, 5.0)]
+    assert events.away([*killed, event(9.0, "exited", 12)], "one") == [(4.0, 5.0), (9.0, None)]
+
+
 def test_a_record_that_was_cut_off_hides_no_other(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     events.record(path, "one", "started", 1, expected=True)
