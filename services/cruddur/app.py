@@ -6,13 +6,11 @@
 from __future__ import annotations
 
 import logging
-import sys
-from typing import NoReturn
 
 from flask import Flask
 
 from compose.settings import Settings, load_or_exit
-from services import errors, faults, telemetry
+from services import errors, faults, startup, telemetry
 from services.cruddur import routes, signals
 from services.cruddur.profiles_client import ProfilesClient
 from services.cruddur.store import Store, StoreError, StoreUnavailable
@@ -24,19 +22,20 @@ SERVICE = telemetry.Service(signals.OTEL_SERVICE, signals.XRAY_SEGMENT, log_even
 #: Bytes of a body; the longest message, each character escaped, is far below.
 MAX_BODY = 64 * 1024
 
-#: gunicorn stops for good when a worker ends with this status, and starts another one after any other.
-_WORKER_BOOT_ERROR = 3
-
 
 def create_app(settings: Settings | None = None) -> Flask:
-    """Make the application with its telemetry. Raises SystemExit, after one line on standard error, when the database is unusable."""
+    """Make the application with its telemetry. Raises SystemExit, after one line on standard error, when the database or
+    an instrumentation is unusable."""
     settings = settings or load_or_exit()
     app = Flask("services.cruddur", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.json.sort_keys = False  # type: ignore[attr-defined]
 
     # Before any other hook, so that the SDKs see the request from its beginning to its end.
-    running = telemetry.start(app, SERVICE, settings)
+    try:
+        running = telemetry.start(app, SERVICE, settings)
+    except telemetry.TelemetryError as error:
+        startup.refuse(SERVICE.name, str(error))
     errors.install(app)
     if settings.sandbox:
         faults.install(app, downstream_endpoints=routes.CALLS_PROFILES)
@@ -49,8 +48,8 @@ def create_app(settings: Settings | None = None) -> Flask:
         except StoreUnavailable as error:
             # Programs start in any order; the first request tries again.
             _log.warning("the database does not answer yet: %s", error)
-    except StoreError as error:
-        _stop(str(error))
+    except (StoreError, telemetry.TelemetryError) as error:
+        startup.refuse(SERVICE.name, str(error))
     app.extensions["store"] = store
 
     @app.before_request
@@ -64,8 +63,3 @@ def create_app(settings: Settings | None = None) -> Flask:
 
     app.register_blueprint(routes.api)
     return app
-
-
-def _stop(message: str) -> NoReturn:
-    print(f"cruddur: {message}", file=sys.stderr, flush=True)
-    raise SystemExit(_WORKER_BOOT_ERROR)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
+    URL,
     DateTime,
     Engine,
     ForeignKey,
@@ -139,12 +140,15 @@ class Store:
             self._url = make_url(url)
             if self._url.get_backend_name() == "sqlite" and self._url.database in (None, "", ":memory:"):
                 raise StoreError("DATABASE_URL names an SQLite database in memory, which threads do not share; name a file")
-            self.engine: Engine = create_engine(self._url, pool_pre_ping=not url.startswith("sqlite"), pool_size=16, max_overflow=16)
+            named, file = _by_name(self._url)
+            self.engine: Engine = create_engine(named, pool_pre_ping=not url.startswith("sqlite"), pool_size=16, max_overflow=16)
         except (ArgumentError, ImportError) as error:
             raise StoreError(f"DATABASE_URL cannot be used: {str(error).splitlines()[0]}; see docs/settings.md") from None
         self._sqlite = self._url.get_backend_name() == "sqlite"
         if self._sqlite:
             event.listen(self.engine, "connect", _sqlite_pragmas)
+            if file is not None:
+                event.listen(self.engine, "do_connect", lambda _dialect, _record, arguments, _options: arguments.__setitem__(0, file))
         self.ready = False
 
     def prepare(self) -> None:
@@ -307,6 +311,18 @@ class Store:
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+def _by_name(url: URL) -> tuple[URL, str | None]:
+    """The URL under which an engine is known, and the SQLite file that it opens, if it is one.
+
+    Instrumentation takes an engine's database for the name of the database, in span names and in ``db.name``: that of
+    a file would be its path, another on every machine. ``/var/lib/cruddur.sqlite`` is known as ``cruddur``, as the same
+    database would be on PostgreSQL.
+    """
+    if url.get_backend_name() != "sqlite" or url.database is None or url.database.startswith("file:"):
+        return url, None
+    return url.set(database=Path(url.database).stem), str(Path(url.database).absolute())
 
 
 def _sqlite_pragmas(connection: Any, _record: Any) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from flask import Flask, Response, jsonify
 
 from compose.settings import Settings, load_or_exit
-from services import errors, faults, telemetry
+from services import errors, faults, startup, telemetry
 from services.cruddur import signals
 from services.profiles import data
 
@@ -20,7 +20,10 @@ def create_app(settings: Settings | None = None) -> Flask:
     settings = settings or load_or_exit()
     app = Flask("services.profiles", static_folder=None)
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    telemetry.start(app, SERVICE, settings)
+    try:
+        telemetry.start(app, SERVICE, settings)
+    except telemetry.TelemetryError as error:
+        startup.refuse(SERVICE.name, str(error))
     errors.install(app)
     if settings.sandbox:
         faults.install(app, downstream_endpoints=frozenset({"profile"}))

@@ -39,6 +39,10 @@ Value = str | bool | int | float
 Level = Literal["critical", "error", "warning", "info", "debug"]
 
 
+class TelemetryError(Exception):
+    """Telemetry cannot be switched on as it is installed. The message is one line: what is wrong and what to do."""
+
+
 class Span(Protocol):
     """What the services need of a span."""
 

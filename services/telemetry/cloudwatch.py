@@ -6,31 +6,37 @@ watchtower is kept away from the requests by its queue, and from trouble by the 
   CloudWatch first says that they do not exist, on watchtower's own thread.
 * It drops a batch after five failures that follow each other within moments. Here the client itself tries again, with
   pauses, until CloudWatch is back or the process ends; only what CloudWatch refuses for good goes back to watchtower.
+* Each line put on its queue wakes its thread, which then competes with the requests for the interpreter: an eighth of the service's
+  time under load. Here the lines of a quarter of a second are put on it at once, by a thread of their own.
 * Its queue is unbounded; here at most :data:`services.telemetry.delivery.QUEUE_SIZE` lines wait, and the rest is counted.
 * ``close()`` waits up to 30 s; here for the shutdown's grace.
 """
 
 from __future__ import annotations
 
-import json
 import logging
+import threading
 import warnings
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-import boto3
+import orjson
 import watchtower
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as BotoConnectionError
 
 from compose.settings import Settings
+from services.telemetry import aws
 from services.telemetry.delivery import QUEUE_SIZE, Deadline, Tally, persist
 from services.telemetry.events import Event
 
 _log = logging.getLogger(__name__)
 
+#: Seconds between two batches of watchtower's, and between two deliveries to watchtower.
 _SEND_INTERVAL = 0.5
+_HAND_OVER_INTERVAL = 0.25
 
 #: Answers after which the same call may work later. Source: CloudWatch Logs API Reference, "Common Errors".
 _TRANSIENT = {
@@ -132,7 +138,7 @@ class _JsonLine(logging.Formatter):
     """The event as one JSON object."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return json.dumps(record.__dict__["event_fields"], ensure_ascii=False, separators=(",", ":"))
+        return orjson.dumps(record.__dict__["event_fields"]).decode()
 
 
 class CloudWatch:
@@ -141,14 +147,11 @@ class CloudWatch:
     def __init__(self, settings: Settings) -> None:
         self._tally = Tally()
         self._deadline = Deadline()
-        client = boto3.client(
+        client = aws.client(
             "logs",
-            region_name=settings.aws_region,
-            endpoint_url=settings.logs_endpoint or None,
-            aws_access_key_id=settings.aws_access_key_id or None,
-            aws_secret_access_key=settings.aws_secret_access_key.get_secret_value() or None,
-            aws_session_token=settings.aws_session_token.get_secret_value() or None,
-            config=Config(connect_timeout=3, read_timeout=10, retries={"max_attempts": 0}, user_agent_extra="parallax"),
+            settings,
+            settings.logs_endpoint,
+            Config(connect_timeout=3, read_timeout=10, retries={"max_attempts": 0}, user_agent_extra="parallax"),
         )
         # Its failures are told here; its warnings would repeat them, and in a process that makes warnings errors, stop its thread.
         warnings.filterwarnings("ignore", category=watchtower.WatchtowerWarning)
@@ -160,6 +163,11 @@ class CloudWatch:
             boto3_client=_PatientClient(client, self._tally, self._deadline),  # type: ignore[arg-type]
         )
         self._handler.setFormatter(_JsonLine())
+        #: Events that watchtower does not have yet. Appending is atomic and wakes nobody.
+        self._events: deque[Event] = deque()
+        self._stopping = threading.Event()
+        self._courier = threading.Thread(target=self._hand_over_until_stopped, name="cloudwatch-courier", daemon=True)
+        self._courier.start()
 
     def log(self, event: Event) -> None:
         """Queue an event."""
@@ -167,14 +175,32 @@ class CloudWatch:
         if self._tally.waiting > QUEUE_SIZE:
             self._tally.give_up(1)
             return
-        record = logging.LogRecord("cruddur.events", logging.INFO, "", 0, event.text or event.name, None, None)
-        record.created = event.time
-        record.event_fields = event.fields
-        self._handler.handle(record)
+        self._events.append(event)
+
+    def _hand_over_until_stopped(self) -> None:
+        while not self._stopping.wait(_HAND_OVER_INTERVAL):
+            self._hand_over()
+        self._hand_over()
+
+    def _hand_over(self) -> None:
+        """Give watchtower what has come since the last time."""
+        while self._events:
+            event = self._events.popleft()
+            record = logging.LogRecord("cruddur.events", logging.INFO, "", 0, event.text or event.name, None, None)
+            record.created = event.time
+            record.__dict__["event_fields"] = event.fields
+            try:
+                self._handler.handle(record)
+            except Exception:
+                # The thread must live on.
+                self._tally.give_up(1)
+                _log.exception("a log line could not be queued")
 
     def stop(self, grace: float) -> None:
         """Send what is queued, for at most ``grace`` seconds, and stop; tell what was lost."""
         self._deadline.begin(grace)
+        self._stopping.set()
+        self._courier.join(grace)
         self._handler.FLUSH_TIMEOUT = grace  # type: ignore[assignment]
         self._handler.close()  # type: ignore[no-untyped-call]
         if self._tally.accepted > self._tally.delivered:

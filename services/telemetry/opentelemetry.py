@@ -12,8 +12,8 @@ import logging
 import os
 import re
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from threading import Lock, Thread, Timer
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,10 +27,11 @@ from opentelemetry.context import Context, create_key, get_value, set_value
 from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.instrumentation.dependencies import get_dependency_conflicts
 from opentelemetry.instrumentation.flask import FlaskInstrumentor
+from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]
 from opentelemetry.instrumentation.propagators import TraceResponsePropagator, set_global_response_propagator
 from opentelemetry.instrumentation.requests import RequestsInstrumentor
-from opentelemetry.instrumentation.sqlalchemy import SQLAlchemyInstrumentor
 from opentelemetry.metrics import (
     CallbackOptions,
     Counter,
@@ -67,6 +68,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from opentelemetry.util.types import Attributes
 
 from compose.settings import Settings
+from services.telemetry import TelemetryError
 from services.telemetry.delivery import QUEUE_SIZE, Deadline, Tally, local_host, persist
 from services.telemetry.events import Event
 from services.telemetry.identity import current
@@ -316,6 +318,7 @@ class OpenTelemetry:
         resource = Resource.create({"service.name": name, "service.namespace": "parallax", "service.instance.id": str(uuid.uuid4())})
         self._deadline = Deadline()
         self._tallies: dict[str, Tally] = {}
+        self._tracers: dict[str, trace.Tracer] = {}
         self._counters: dict[str, Counter] = {}
         self._counters_lock = Lock()
         self._exporters: list[OTLPSpanExporter | OTLPMetricExporter | OTLPLogExporter] = []
@@ -372,6 +375,7 @@ class OpenTelemetry:
         if traces:
             # Without a tracer it would hand the caller's own span back to him, as if it were ours.
             set_global_response_propagator(TraceResponsePropagator())  # type: ignore[no-untyped-call]
+        require(FlaskInstrumentor(), RequestsInstrumentor())
         FlaskInstrumentor.instrument_app(  # type: ignore[no-untyped-call]
             app,
             tracer_provider=self._tracer_provider,
@@ -399,11 +403,13 @@ class OpenTelemetry:
             for fate in ("accepted", "delivered", "given_up"):
                 yield Observation(getattr(tally, fate), {"kind": kind, "fate": fate})
 
-    @contextmanager
-    def span(self, tracer: str, name: str) -> Iterator[Span]:
+    def span(self, tracer: str, name: str) -> AbstractContextManager[Span]:
         """A span of the named tracer around a block."""
-        with self._tracer_provider.get_tracer(tracer).start_as_current_span(name) as span:
-            yield span
+        # A provider makes a new tracer each time it is asked.
+        known = self._tracers.get(tracer)
+        if known is None:
+            known = self._tracers[tracer] = self._tracer_provider.get_tracer(tracer)
+        return known.start_as_current_span(name)
 
     def count(self, counter: str, unit: str, description: str) -> None:
         """Add one to a counter, with the request's run."""
@@ -413,8 +419,33 @@ class OpenTelemetry:
         instrument.add(1, _with_run(None))
 
     def instrument_engine(self, engine: Engine) -> None:
-        """Trace the statements of a SQLAlchemy engine."""
-        SQLAlchemyInstrumentor().instrument(engine=engine, tracer_provider=self._tracer_provider, meter_provider=self._meter_provider)
+        """Trace the statements and connections of a SQLAlchemy engine, and report its pool.
+
+        The instrumentation would count every check-out and check-in (four measurements a request) to know how many connections
+        are in use. The pool knows: it is asked once an interval, for the same metric.
+        """
+        # Here, so that a service without a database does not load SQLAlchemy.
+        from opentelemetry.instrumentation.sqlalchemy import SQLAlchemyInstrumentor
+        from sqlalchemy.pool import QueuePool
+
+        instrumentor = SQLAlchemyInstrumentor()
+        require(instrumentor)
+        instrumentor.instrument(engine=engine, tracer_provider=self._tracer_provider, meter_provider=NoOpMeterProvider())
+
+        pool, name = engine.pool, engine.url.database or ""
+        if not isinstance(pool, QueuePool):
+            return
+
+        def usage(_options: CallbackOptions) -> Iterable[Observation]:
+            yield Observation(pool.checkedin(), {"pool.name": name, "state": "idle"})
+            yield Observation(pool.checkedout(), {"pool.name": name, "state": "used"})
+
+        self._meter.create_observable_up_down_counter(
+            "db.client.connections.usage",
+            [usage],
+            "connections",
+            "The number of connections that are currently in state described by the state attribute.",
+        )
 
     def log(self, event: Event) -> None:
         """Queue an event as an OTLP log record with the trace context of its request."""
@@ -455,6 +486,20 @@ class OpenTelemetry:
         for kind, tally in self._tallies.items():
             if tally.accepted > tally.delivered:
                 _log.warning("OpenTelemetry: %d of %d %s were not delivered", tally.accepted - tally.delivered, tally.accepted, kind)
+
+
+def require(*instrumentors: BaseInstrumentor) -> None:
+    """Raise TelemetryError when an instrumentation does not support the library that is installed.
+
+    By itself it would log that and do nothing: the application runs, and its spans are missing.
+    """
+    for instrumentor in instrumentors:
+        conflict = get_dependency_conflicts(instrumentor.instrumentation_dependencies())
+        if conflict is not None:
+            name = type(instrumentor).__name__
+            raise TelemetryError(
+                f"OpenTelemetry's {name} refuses the library it is for: found {conflict.found}, needs {conflict.required}; run make setup"
+            )
 
 
 def _remember_span(span: trace.Span, _environ: dict[str, Any]) -> None:

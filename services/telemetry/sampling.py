@@ -10,11 +10,15 @@ import logging
 import time
 from typing import Any
 
+from aws_xray_sdk.core import xray_recorder
 from aws_xray_sdk.core.context import Context
 from aws_xray_sdk.core.daemon_config import DaemonConfig
 from aws_xray_sdk.core.sampling.sampler import DefaultSampler
+from botocore import UNSIGNED
+from botocore.config import Config
 
 from compose.settings import Settings
+from services.telemetry import aws
 from services.telemetry.delivery import local_host
 from services.telemetry.identity import current
 
@@ -41,35 +45,6 @@ class _OncePerOutage(logging.Filter):
         return True
 
 
-class _Sampler(DefaultSampler):  # type: ignore[misc]
-    """The SDK's sampler, with a client that cannot hang and rules that come as soon as the daemon is there."""
-
-    def __init__(self, address: str, region: str) -> None:
-        super().__init__()
-        import botocore.session
-        from botocore import UNSIGNED
-        from botocore.config import Config
-
-        daemon = DaemonConfig(address)
-        self.xray_client = botocore.session.get_session().create_client(
-            "xray",
-            endpoint_url=f"http://{daemon.tcp_ip}:{daemon.tcp_port}",
-            region_name=region,
-            config=Config(signature_version=UNSIGNED, connect_timeout=3, read_timeout=3, retries={"max_attempts": 0}),
-            aws_access_key_id="",
-            aws_secret_access_key="",
-        )
-        self.load_settings(daemon, Context(context_missing="IGNORE_ERROR"))
-        self._next_try = 0.0
-
-    def should_trace(self, sampling_req: dict[str, str | None] | None = None) -> str | bool:
-        if not self._cache.rules and time.monotonic() > self._next_try:
-            self._next_try = time.monotonic() + _FIRST_ANSWER_RETRY
-            self._rule_poller.wake_up()
-        decision: str | bool = super().should_trace(sampling_req)
-        return decision
-
-
 class XRayRules:
     """The decisions of X-Ray's rules for one service.
 
@@ -81,12 +56,28 @@ class XRayRules:
         for name in ("rule_poller", "target_poller"):
             logging.getLogger(f"aws_xray_sdk.core.sampling.{name}").addFilter(_OncePerOutage())
         self._service = service
-        self._sampler = _Sampler(daemon_address(settings), settings.aws_region)
+        address = daemon_address(settings)
+        daemon = DaemonConfig(address)
+        # The SDK's recorder comes with a sampler; another one would read AWS's descriptions two more times (some 15 MB).
+        self._sampler: DefaultSampler = xray_recorder.sampler
+        # A client that cannot hang. The daemon's proxy signs for it.
+        self._sampler.xray_client = aws.client(
+            "xray",
+            settings,
+            f"http://{daemon.tcp_ip}:{daemon.tcp_port}",
+            Config(signature_version=UNSIGNED, connect_timeout=3, read_timeout=3, retries={"max_attempts": 0}),
+        )
+        self._sampler.load_settings(daemon, Context(context_missing="IGNORE_ERROR"))
         self._sampler.start()
+        self._next_try = 0.0
 
     def decide(self, host: str, method: str, path: str) -> str | bool:
         """Ask the rules about one request: the name of the rule that samples it, True for a fallback's yes, or False."""
-        return self._sampler.should_trace({"host": host, "method": method, "path": path, "service": self._service})
+        if not self._sampler._cache.rules and time.monotonic() > self._next_try:
+            self._next_try = time.monotonic() + _FIRST_ANSWER_RETRY
+            self._sampler._rule_poller.wake_up()
+        decision: str | bool = self._sampler.should_trace({"host": host, "method": method, "path": path, "service": self._service})
+        return decision
 
     def should_trace(self, sampling_req: dict[str, Any] | None = None) -> str | bool:
         """As the X-Ray SDK asks; answers with the decision that OpenTelemetry already got for this request, if it did."""

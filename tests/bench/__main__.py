@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 from tests.bench import application, ingest, recording, visibility
-from tests.bench.figures import Figure, machine, markdown, table
+from tests.bench.figures import Section, machine, markdown, section, table
 from tests.sandbox import Sandbox
 
 SECTIONS = {
@@ -41,7 +41,7 @@ def main() -> None:
     def say(what: str) -> None:
         progress.print(f"[dim]{time.strftime('%H:%M:%S')}[/dim] {what}")
 
-    figures: dict[str, list[Figure]] = {}
+    done: dict[str, Section] = {}
     with tempfile.TemporaryDirectory(prefix="parallax-bench-") as name:
         folder = Path(name)
         say("bringing a sandbox of its own up")
@@ -51,7 +51,7 @@ def main() -> None:
                 measured = visibility.up(sandbox)
                 say("the demo load, watched on every path")
                 measured += visibility.visible(sandbox, 2000 // part)
-                figures["visibility"] = measured + visibility.memory(sandbox)
+                done["visibility"] = section(SECTIONS["visibility"], measured + visibility.memory(sandbox))
             if "ingest" in wanted:
                 say("recording spans of the real application")
                 recorded = recording.record(sandbox, folder)
@@ -60,16 +60,17 @@ def main() -> None:
                 measured += ingest.collector(sandbox, recorded, folder, 40_000 // part)
                 say("AWS beside moto")
                 measured += ingest.aws(sandbox, folder, 40_000 // part, 200_000 // part)
-                figures["ingest"] = measured + ingest.rollbar(sandbox, 4_000 // part)
+                done["ingest"] = section(SECTIONS["ingest"], measured + ingest.rollbar(sandbox, 4_000 // part))
             if "application" in wanted:
-                figures["application"] = application.run(sandbox, folder, 1 if arguments.quick else 3, 6 / part, say)
+                rounds, seconds = (1, 2.0) if arguments.quick else (3, 6.0)
+                done["application"] = application.run(sandbox, folder, rounds, seconds, say, SECTIONS["application"])
     console.print(f"{machine()}\n")
-    for section in SECTIONS:
-        if section in figures:
-            console.print(table(SECTIONS[section], figures[section]))
+    measured_sections = [done[name] for name in SECTIONS if name in done]
+    for each in measured_sections:
+        console.print(table(each))
     if arguments.markdown:
         parts = [f"Machine: {machine()}. {time.strftime('%Y-%m-%d', time.gmtime())}.\n"]
-        parts += [markdown(SECTIONS[section], figures[section]) for section in SECTIONS if section in figures]
+        parts += [markdown(each) for each in measured_sections]
         arguments.markdown.write_text("\n".join(parts))
 
 

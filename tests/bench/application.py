@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 
 from compose.settings import ROOT, Backend
-from tests.bench.figures import Figure
+from tests.bench.figures import Section, number
 from tests.sandbox import Sandbox, free_ports
 from tests.waiting import until
 
@@ -32,9 +32,13 @@ VARIANTS = {
 }
 
 
+HEADINGS = ("variant", "requests/s", "÷ bare", "CPU, ms/request", "p50, ms", "p99, ms", "reach")
+REACH = {"all four": "0.6 of bare"}
+
+
 @dataclass
 class Round:
-    """One measurement of one variant."""
+    """One measurement of one variant. ``cpu_ms`` is the worker's CPU time a request, its exporters' included."""
 
     rate: float
     p50: float
@@ -98,7 +102,7 @@ def run_pinned(command: list[str], cores: list[int]) -> str:
     return output
 
 
-def run(sandbox: Sandbox, folder: Path, rounds: int, seconds: float, say: Callable[[str], None]) -> list[Figure]:
+def run(sandbox: Sandbox, folder: Path, rounds: int, seconds: float, say: Callable[[str], None], title: str) -> Section:
     """Measure all variants in turn, ``rounds`` times."""
     cores = list(range(os.cpu_count() or 1))
     sandbox_processes = [process for group in sandbox.processes().values() for process in group]
@@ -106,32 +110,23 @@ def run(sandbox: Sandbox, folder: Path, rounds: int, seconds: float, say: Callab
         pin(process, cores[1:] or cores)
     results: dict[str, list[Round]] = {name: [] for name in VARIANTS}
     names = list(VARIANTS)
-    for number in range(rounds):
-        for name in names[number % len(names) :] + names[: number % len(names)]:
-            say(f"application, round {number + 1} of {rounds}: {name}")
+    for turn in range(rounds):
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+            say(f"application, round {turn + 1} of {rounds}: {name}")
             results[name].append(measure(sandbox, folder, VARIANTS[name], seconds))
     for process in sandbox_processes:
         pin(process, cores)
+    return section(title, results)
+
+
+def section(title: str, results: dict[str, list[Round]]) -> Section:
+    """A row for each variant: medians over its rounds, the ratio's too."""
     bare = results["bare"]
-    figures = []
+    rows = []
     for name, measured in results.items():
-        ratio_reach = "0.6 of bare" if name == "all four" else ""
-        rates = [round_.rate / base.rate for round_, base in zip(measured, bare, strict=True)]
-        base_rate = statistics.median(each.rate for each in bare)
-        figures.append(Figure(f"{name}: rate", statistics.median(rates) * base_rate, "requests/s", "bare", base_rate, ratio_reach))
-        figures.append(
-            Figure(
-                f"{name}: CPU",
-                statistics.median(r.cpu_ms for r in measured),
-                "ms/request",
-                "bare",
-                statistics.median(r.cpu_ms for r in bare),
-            )
-        )
-        figures.append(
-            Figure(f"{name}: p50", statistics.median(r.p50 for r in measured), "ms", "bare", statistics.median(r.p50 for r in bare))
-        )
-        figures.append(
-            Figure(f"{name}: p99", statistics.median(r.p99 for r in measured), "ms", "bare", statistics.median(r.p99 for r in bare))
-        )
-    return figures
+        ratio = statistics.median(each.rate / base.rate for each, base in zip(measured, bare, strict=True))
+        columns = ([each.rate for each in measured], [each.cpu_ms for each in measured], [each.p50 for each in measured])
+        rate, cpu, p50 = (number(statistics.median(values)) for values in columns)
+        p99 = number(statistics.median(each.p99 for each in measured))
+        rows.append((name, rate, f"{ratio:.2f}", cpu, p50, p99, REACH.get(name, "")))
+    return Section(title, HEADINGS, frozenset(HEADINGS[1:-1]), rows)

@@ -1,4 +1,4 @@
-"""A figure and its yardstick, and the table they are printed as."""
+"""Figures and their yardsticks, and the tables they are printed as."""
 
 from __future__ import annotations
 
@@ -51,7 +51,21 @@ def machine() -> str:
     return f"{cores}, {memory:.0f} GiB, {platform.system()} {platform.release()}, Python {platform.python_version()}"
 
 
-HEADINGS = ("what", "figure", "unit", "yardstick, same run", "ratio", "reach")
+@dataclass(frozen=True)
+class Section:
+    """One table: what is printed and what is written to the documentation."""
+
+    title: str
+    headings: tuple[str, ...]
+    #: Headings of the columns that hold numbers.
+    numeric: frozenset[str]
+    rows: Sequence[tuple[str, ...]]
+
+
+def section(title: str, figures: Sequence[Figure]) -> Section:
+    """A row for each figure."""
+    headings = ("what", "figure", "unit", "yardstick, same run", "ratio", "reach")
+    return Section(title, headings, frozenset({"figure", "ratio"}), [_cells(figure) for figure in figures])
 
 
 def _cells(figure: Figure) -> tuple[str, ...]:
@@ -60,18 +74,19 @@ def _cells(figure: Figure) -> tuple[str, ...]:
     return figure.what, number(figure.value), figure.unit, yardstick, ratio, figure.reach
 
 
-def table(title: str, figures: Sequence[Figure]) -> Table:
-    """The figures as a table for a terminal."""
-    result = Table(title=title, title_justify="left")
-    for heading in HEADINGS:
-        result.add_column(heading, justify="right" if heading in ("figure", "ratio") else "left")
-    for figure in figures:
-        result.add_row(*_cells(figure))
+def table(shown: Section) -> Table:
+    """The section as a table for a terminal."""
+    result = Table(title=shown.title, title_justify="left")
+    for heading in shown.headings:
+        result.add_column(heading, justify="right" if heading in shown.numeric else "left")
+    for row in shown.rows:
+        result.add_row(*row)
     return result
 
 
-def markdown(title: str, figures: Sequence[Figure]) -> str:
-    """The figures as a Markdown table."""
-    lines = [f"## {title}", "", "| " + " | ".join(HEADINGS) + " |", "|---|---:|---|---|---:|---|"]
-    lines += ["| " + " | ".join(_cells(figure)) + " |" for figure in figures]
+def markdown(shown: Section) -> str:
+    """The section as a Markdown table."""
+    rule = "|".join("---:" if heading in shown.numeric else "---" for heading in shown.headings)
+    lines = [f"## {shown.title}", "", "| " + " | ".join(shown.headings) + " |", f"|{rule}|"]
+    lines += ["| " + " | ".join(row) + " |" for row in shown.rows]
     return "\n".join(lines) + "\n"

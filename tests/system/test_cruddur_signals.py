@@ -256,6 +256,30 @@ def test_metrics_count_what_the_ledger_counts(world: World) -> None:
         assert all(set(metric.attributes) - {"http.route"} <= set(point.attributes) for point in points)
 
 
+def statements(route: Route) -> set[str]:
+    """First words of the statements that a route runs when all goes well."""
+    if route in (Route.HEALTH_CHECK, Route.ROLLBAR_TEST):
+        return set()
+    return {"SELECT", "INSERT"} if route in (Route.CREATE_ACTIVITY, Route.REPLY, Route.CREATE_MESSAGE) else {"SELECT"}
+
+
+def test_statements_are_spans_named_after_the_database_not_its_file(world: World) -> None:
+    for sent in world.sent:
+        if sent.case.outcome is Outcome.OK:
+            spans = [s for s in world.seen.spans if s.trace_id == sent.trace_id and s.scope == "opentelemetry.instrumentation.sqlalchemy"]
+            wanted = statements(sent.case.route)
+            assert {s.name for s in spans} == {f"{word} cruddur" for word in wanted} | ({"connect"} if wanted else set()), sent.case
+            assert {s.attributes["db.name"] for s in spans} <= {"cruddur"}
+            assert {s.attributes["db.system"] for s in spans} <= {"sqlite"}
+
+
+def test_the_pool_of_connections_is_measured(world: World) -> None:
+    usage = [p for p in world.seen.points if p.metric == "db.client.connections.usage"]
+    assert {p.attributes["state"] for p in usage} == {"idle", "used"}
+    assert {p.attributes["pool.name"] for p in usage} == {"cruddur"}
+    assert any(p.amount for p in usage)
+
+
 def test_durations_are_counted_by_route_and_status(world: World) -> None:
     found: Counter[tuple[str | None, int]] = Counter()
     for point in world.seen.points:
