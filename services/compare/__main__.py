@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 from rich.console import Console
@@ -31,6 +33,9 @@ from services.compare.settle import settle
 from services.compare.verdicts import Comparison, UnknownRequest
 from services.cruddur.signals import METRICS, Outcome, Route
 
+#: Exit status after Ctrl-C, as shells have it: 128 and the number of SIGINT.
+INTERRUPTED = 130
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     settings = load_or_exit()
@@ -45,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return COULD_NOT_COMPARE
     except KeyboardInterrupt:
         print("compare: stopped; nothing was changed", file=sys.stderr)
-        return 130
+        return INTERRUPTED
 
 
 def show_run(settings: Settings, run_id: str, as_json: bool) -> int:
@@ -70,8 +75,11 @@ def compare(settings: Settings, run: Run) -> Report:
     if not entries:
         raise RunError(f"run {run.id} has no finished request; `make load` makes a new run")
     paths = frozenset(run.manifest.paths)
-    comparison = Comparison(run.id, entries, paths)
-    with ProgressLine(Console(stderr=True), settings.compare_timeout) as line:
+    # Closed whatever happens: what it spilled to the disk goes with it.
+    with (
+        closing(Comparison(run.id, entries, paths)) as comparison,
+        ProgressLine(Console(stderr=True), settings.compare_timeout) as line,
+    ):
         settled = settle(
             comparison,
             readers(settings, paths, comparison.keys(SignalPath.HONEYCOMB_OTLP)),
@@ -82,7 +90,6 @@ def compare(settings: Settings, run: Run) -> Report:
             line.looked,
         )
         judgement = comparison.judge(settled.states)
-    comparison.close()
     evidence = Evidence.of(settings)
     manifest = run.manifest
     return Report(
@@ -154,4 +161,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    if status == INTERRUPTED:
+        # Without waiting for the threads of a reader whose backend hangs, which the interpreter would join.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)

@@ -125,10 +125,14 @@ def collect(trace_id: str, entry: LedgerEntry | None, paths: Collection[SignalPa
 
     views: dict[SignalPath, PathView] = {path: PathView(path, (), off=True) for path in SignalPath}
     if readers:
-        with ThreadPoolExecutor(len(readers)) as threads:
+        threads = ThreadPoolExecutor(len(readers))
+        try:
             for reader, (observations, unreadable) in zip(readers, threads.map(ask, readers), strict=True):
                 for path in reader.paths & set(paths):
                     views[path] = PathView(path, [each for each in observations if each.path is path], unreadable)
+        finally:
+            # Who interrupts this does not wait for a backend that hangs.
+            threads.shutdown(wait=False, cancel_futures=True)
     if entry is not None:
         _judge(entry, views)
     return TraceView(trace_id, entry, list(views.values()))

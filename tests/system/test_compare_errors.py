@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from compose.settings import ROOT, Settings
+from compose.settings import ROOT, Settings, SignalPath
 from tests.api.servers import environment, hermetic_settings
 from tests.compare_run import RUN, requests, write_run
+
+#: A trace id of no run.
+TRACE = "65937d80" + "ab" * 12
 
 
 def _nothing(settings: Settings) -> None:
@@ -71,3 +80,54 @@ def test_one_line_that_names_it_and_the_next_command(
     (line,) = done.stderr.splitlines()
     assert named in line
     assert next_command in line
+
+
+@pytest.mark.parametrize(("arguments", "hangs"), [([], "/TraceSummaries"), ([], "/Traces"), (["trace", TRACE], "/Traces")])
+def test_ctrl_c_does_not_wait_for_a_backend_that_hangs(tmp_path: Path, arguments: list[str], hangs: str) -> None:
+    entries = requests(4)
+    asked = threading.Event()
+    over = threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            if self.path == hangs:
+                asked.set()
+                over.wait(60)
+            summaries = [{"Id": f"1-{entry.trace_id[:8]}-{entry.trace_id[8:]}"} for entry in entries]
+            body = json.dumps({"TraceSummaries": summaries}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        settings = hermetic_settings(state_dir=tmp_path, aws_port=server.server_address[1], backends="xray")
+        write_run(settings, entries, [SignalPath.XRAY_SDK])
+        compare = subprocess.Popen(
+            [sys.executable, "-m", "services.compare", *arguments],
+            cwd=ROOT,
+            env=environment(settings),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert asked.wait(60), "X-Ray was not asked"
+        compare.send_signal(signal.SIGINT)
+        try:
+            out, err = compare.communicate(timeout=30)
+        finally:
+            compare.kill()
+    finally:
+        over.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+    assert (compare.returncode, out, err) == (130, "", "compare: stopped; nothing was changed\n")
