@@ -25,6 +25,8 @@ import psutil
 
 from compose import leftovers
 from compose.settings import ROOT, Settings
+from loadtest.ledger import finished
+from loadtest.runs import runs
 from tests.waiting import until
 
 #: Settings that are ports: each sandbox gets free ones. The daemon's is UDP and TCP with the same number.
@@ -73,6 +75,8 @@ class Sandbox:
     state_dir: Path
     environment: dict[str, str]
     loads: list[subprocess.Popen[str]] = field(default_factory=list)
+    #: Runs that were there before the newest load was begun.
+    earlier: frozenset[str] = frozenset()
 
     @classmethod
     @contextmanager
@@ -127,6 +131,7 @@ class Sandbox:
 
     def begin_load(self, requests: int, **settings: str) -> subprocess.Popen[str]:
         """Start a load in the background."""
+        self.earlier = frozenset(self.runs())
         environment = self.environment | {"REQUESTS": str(requests)} | {name.upper(): value for name, value in settings.items()}
         load = subprocess.Popen(
             [sys.executable, "-m", "loadtest"], cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -140,22 +145,22 @@ class Sandbox:
         assert load.returncode == 0, f"load ended with {load.returncode}:\n{output}"
         return self.newest_run()
 
+    def runs(self) -> list[str]:
+        """Every run's id, oldest first."""
+        return runs(self.settings())
+
     def newest_run(self) -> str:
-        """The newest run's id."""
-        runs = sorted(path.name for path in (self.state_dir / "runs").iterdir())
-        return runs[-1]
+        """The id of the run that the newest load made."""
+        (run,) = set(self.runs()) - self.earlier
+        return run
 
-    def ledger_lines(self) -> int:
-        """Lines in the newest run's ledger so far."""
-        runs = self.state_dir / "runs"
-        if not runs.exists():
-            return 0
-        folders = sorted(runs.iterdir())
-        return sum(path.read_text().count("\n") for path in folders[-1].glob("ledger-*.jsonl")) if folders else 0
+    def finished(self) -> int:
+        """Requests the newest load has finished so far; none while it has not made its run yet."""
+        return finished(self.settings().runs_dir / self.newest_run()) if set(self.runs()) - self.earlier else 0
 
-    def wait_for_lines(self, lines: int) -> None:
+    def wait_for_requests(self, count: int) -> None:
         """Wait until the running load has finished this many requests."""
-        until(lambda: self.ledger_lines() >= lines, 120, f"{lines} ledger lines")
+        until(lambda: self.finished() >= count, 120, f"{count} finished requests")
 
     def compare(self, run: str, status: int | None = None) -> dict[str, Any]:
         """Compare's JSON document for a run; with ``status``, the exit status it must have."""
