@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from compose.settings import ROOT, ConfigurationError, Settings, load_or_exit
-from loadtest.ledger import LedgerError, finished
+from loadtest.ledger import LedgerError, Tally, finished
 from loadtest.profiles import Profile, chosen
 from loadtest.runs import RUN_FOLDER, Run, RunError, begin_run
 from loadtest.summary import report
@@ -115,21 +115,21 @@ def send(settings: Settings, profile: Profile, run: Run) -> None:
 
 def watch(process: subprocess.Popen[bytes], run: Run) -> None:
     """Show how far the load is until Locust ends: a bar on a terminal, a line now and then elsewhere."""
-    total = run.manifest.planned
+    total, tally = run.manifest.planned, Tally(run.folder)
     console = Console()
     if console.is_terminal:
         columns = (TextColumn("load {task.fields[run]}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns, console=console, transient=True) as progress:
             task = progress.add_task("load", total=total, run=run.id)
             while not _ended(process, 0.25):
-                progress.update(task, completed=finished(run.folder))
+                progress.update(task, completed=tally.finished())
         return
     print(f"load {run.id}: {total:,} requests to {run.manifest.target}", flush=True)
     said = time.monotonic()
     while not _ended(process, 0.25):
         if time.monotonic() - said >= LINE_SECONDS:
             said = time.monotonic()
-            print(f"load {run.id}: {finished(run.folder):,} of {total:,}", flush=True)
+            print(f"load {run.id}: {tally.finished():,} of {total:,}", flush=True)
 
 
 def _ended(process: subprocess.Popen[bytes], seconds: float) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from compose.settings import Settings, SignalPath
-from loadtest.ledger import LedgerEntry, LedgerError, LedgerWriter, finished, read_ledger
+from loadtest.ledger import LedgerEntry, LedgerError, LedgerWriter, Tally, finished, read_ledger
 from loadtest.profiles import PROFILES, chosen
 from loadtest.runs import RUN_ID, Run, RunError, as_it_runs, begin_run, load_run, newest_run, runs
 from loadtest.summary import percentile, plan_of, report
@@ -75,6 +75,22 @@ def test_entries_of_all_workers_come_back_in_the_seeded_order(tmp_path: Path) ->
     write(folder, 0, [entry(2), entry(0)])
     assert read_ledger(folder) == [entry(0), odd[0], entry(2), odd[1]]
     assert finished(folder) == 4
+
+
+def test_a_tally_goes_on_where_it_was(tmp_path: Path) -> None:
+    folder = tmp_path / RUN
+    tally = Tally(folder)
+    assert tally.finished() == 0
+    path = write(folder, 0, [entry(0), entry(1)])
+    assert tally.finished() == 2
+    whole = path.read_bytes()
+    with path.open("ab") as ledger:
+        ledger.write(whole[:10])
+        ledger.flush()
+        assert tally.finished() == 2
+        ledger.write(whole[10:])
+    write(folder, 1, [entry(4)])
+    assert tally.finished() == finished(folder) == 5
 
 
 def test_a_line_cut_in_the_middle_is_named(tmp_path: Path) -> None:
