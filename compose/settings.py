@@ -14,6 +14,7 @@ from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -247,6 +248,25 @@ class Settings(BaseSettings):
     def _empty_is_none(cls, value: Any) -> Any:
         return None if value == "" else value
 
+    @field_validator("state_dir", mode="before")
+    @classmethod
+    def _empty_is_the_default(cls, value: Any) -> Any:
+        # An empty path would be the project's own folder.
+        return cls.model_fields["state_dir"].default if value == "" else value
+
+    @field_validator("profiles_url", "target_url", "honeycomb_endpoint", "xray_endpoint", "logs_endpoint", "rollbar_endpoint")
+    @classmethod
+    def _is_an_address(cls, value: str) -> str:
+        """Empty, or an http address that paths can be put behind."""
+        try:
+            parts = urlsplit(value)
+            whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            whole = False
+        if value and not whole:
+            raise ValueError("it must begin with http:// or https:// and name a host")
+        return value.rstrip("/")
+
     @field_validator("state_dir", mode="after")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
@@ -268,7 +288,7 @@ class Settings(BaseSettings):
             if get(name) == "":
                 values[name] = value
 
-        host = get("bind_host")
+        host = f"[{get('bind_host')}]" if ":" in get("bind_host") else get("bind_host")
         default("profiles_url", f"http://{host}:{get('profiles_port')}")
         default("target_url", f"http://{host}:{get('cruddur_port')}")
         if get("mode") == "offline":
@@ -334,11 +354,13 @@ class Settings(BaseSettings):
 
     def public(self) -> dict[str, str]:
         """Every setting but the secrets, as text: for manifests, pages and logs."""
-        secret = {name for name in type(self).model_fields if isinstance(getattr(self, name), SecretStr)} | {
-            "aws_access_key_id",
-            "database_url",
-        }
-        return {name: as_text(getattr(self, name)) for name in type(self).model_fields if name not in secret}
+        return {name: as_text(getattr(self, name)) for name in self.shown()}
+
+    @classmethod
+    def shown(cls) -> list[str]:
+        """The settings whose value is no secret and holds none."""
+        holds_a_secret = {"aws_access_key_id", "database_url"}
+        return [name for name, field in cls.model_fields.items() if field.annotation is not SecretStr and name not in holds_a_secret]
 
 
 # Keys the local vendors accept. They open nothing but a program on this machine, so they may be written here.
@@ -368,9 +390,13 @@ def load(**overrides: Any) -> Settings:
         return Settings(**overrides)
     except ValidationError as error:
         first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"]).upper()
-        message = first["msg"].removeprefix("Value error, ")
-        raise ConfigurationError(message if message.startswith(f"{name} ") else f"{name}: {message}") from None
+        name = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ").replace("Input should be", "it must be")
+        if not message.startswith(f"{name.upper()} "):
+            # Without the value where it may be a secret.
+            value = f"={first['input']!r}" if name in Settings.shown() and isinstance(first["input"], str) else ""
+            message = f"{name.upper()}{value}: {message}"
+        raise ConfigurationError(message) from None
 
 
 def load_or_exit() -> Settings:

@@ -46,9 +46,14 @@ def test_online_goes_to_the_vendors_and_has_no_local_key() -> None:
         ("BACKENDS", "honeycomb,datadog", "BACKENDS does not know datadog; choose from honeycomb, xray, cloudwatch, rollbar"),
         ("CRUDDUR_PORT", "0", "CRUDDUR_PORT"),
         ("CRUDDUR_PORT", "http", "CRUDDUR_PORT"),
-        ("REQUESTS", "many", "REQUESTS"),
-        ("REQUESTS", "0", "REQUESTS"),
+        ("REQUESTS", "many", "REQUESTS='many': it must be a valid integer"),
+        ("REQUESTS", "0", "REQUESTS='0': it must be greater than or equal to 1"),
+        ("FORMAT", "xml", "FORMAT='xml': it must be 'table' or 'json'"),
         ("SETTLE", "-1", "SETTLE"),
+        ("HONEYCOMB_ENDPOINT", "api.honeycomb.io", "HONEYCOMB_ENDPOINT='api.honeycomb.io': it must begin with http:// or https://"),
+        ("TARGET_URL", "ftp://cruddur", "TARGET_URL='ftp://cruddur'"),
+        ("ROLLBAR_ENDPOINT", "http://", "ROLLBAR_ENDPOINT"),
+        ("XRAY_ENDPOINT", "http://host:port", "XRAY_ENDPOINT"),
     ],
 )
 def test_a_wrong_value_is_one_line_that_names_the_setting(monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str) -> None:
@@ -57,6 +62,16 @@ def test_a_wrong_value_is_one_line_that_names_the_setting(monkeypatch: pytest.Mo
         load()
     assert said in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_a_state_folder_of_no_name_is_the_default_and_not_the_project_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STATE_DIR", "")
+    assert load().state_dir == ROOT / ".state"
+
+
+def test_paths_are_put_behind_an_endpoint_whether_it_ends_with_a_slash_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HONEYCOMB_ENDPOINT", "https://api.eu1.honeycomb.io/")
+    assert load().honeycomb_endpoint == "https://api.eu1.honeycomb.io"
 
 
 @pytest.mark.parametrize(
