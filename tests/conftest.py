@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
+import hypothesis
 import pytest
 
 from compose.settings import Settings
+
+# How long an example takes says something of the machine and nothing of the property. In CI the same examples every time: a
+# change is judged by what it changed, and new examples are looked for where somebody can look into them.
+hypothesis.settings.register_profile(
+    "parallax", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], derandomize=bool(os.environ.get("CI"))
+)
+hypothesis.settings.load_profile("parallax")
+
+
+def pytest_unconfigure() -> None:
+    """Close the socket that importing the X-Ray SDK opens; left open, it would be warned of after the summary."""
+    core = sys.modules.get("aws_xray_sdk.core")
+    if core is not None:
+        core.xray_recorder.emitter._socket.close()
 
 
 @pytest.fixture

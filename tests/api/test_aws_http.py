@@ -119,7 +119,9 @@ def test_an_old_signature_is_refused(aws: Vendor) -> None:
 
 
 def test_a_presigned_call_is_routed_and_checked_by_its_query(aws: Vendor) -> None:
-    assert call(aws, "/Groups", presigned=True).json()["Groups"]
+    answer = call(aws, "/Groups", presigned=True)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["Groups"]
 
 
 # -- malformed requests
