@@ -19,8 +19,6 @@ def main() -> int:
     settings = load_or_exit()
 
     # Only now: the imports take a second, and a wrong setting should not wait for them.
-    import pyarrow as pa
-
     from localstack.honeycomb import otlp_grpc
     from localstack.honeycomb.models import Honeycomb
     from localstack.honeycomb.results import Results
@@ -28,8 +26,6 @@ def main() -> int:
     from localstack.serve import serve
     from localstack.store import StoreError
 
-    # Arrow's own allocator keeps what it once had: 50 MB that nobody uses after a burst.
-    pa.set_memory_pool(pa.system_memory_pool())
     keys = Keys(settings.honeycomb_api_key.get_secret_value(), settings.honeycomb_query_key.get_secret_value())
     if not keys.ingest:
         print("honeycomb: HONEYCOMB_API_KEY is empty; set it in .env", file=sys.stderr)

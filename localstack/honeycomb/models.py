@@ -10,16 +10,19 @@ import secrets
 import string
 import threading
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 import orjson
 import pyarrow as pa
 
 from localstack.honeycomb.layout import CREATE_EVENT, PROMOTED, Rows, slug
-from localstack.store import Store
+from localstack.store import Store, registered
+
+T = TypeVar("T")
 
 APPLICATION = "parallax.honeycomb"
 
@@ -106,10 +109,27 @@ _COLUMN = "id, key_name, type, description, hidden, created_at, updated_at"
 
 @dataclass
 class _Catalog:
-    """What is known of datasets and columns, so that ingest asks the database only when something is new."""
+    """What is known of datasets and columns, so that ingest asks the database only when something is new.
+
+    It may know less than the database, never more: an event of a dataset or column that it wrongly knew would define neither.
+    """
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     columns: dict[str, frozenset[str]] = field(default_factory=dict)
+    #: Counts what was deleted: what was stored before a deletion must not become known after it.
+    deletions: int = 0
+
+    def learn(self, dataset: str, columns: Iterable[str], deletions: int) -> None:
+        """``columns`` of ``dataset`` are stored, by a write that began when so many ``deletions`` had been counted."""
+        with self.lock:
+            if deletions == self.deletions:
+                self.columns[dataset] = self.columns.get(dataset, frozenset()).union(columns)
+
+    def forget(self, dataset: str) -> None:
+        """All of ``dataset``, or some of its columns, are about to be deleted, or just were."""
+        with self.lock:
+            self.deletions += 1
+            self.columns.pop(dataset, None)
 
 
 class Honeycomb:
@@ -135,16 +155,15 @@ class Honeycomb:
             return
         now = time.time_ns()
         table = rows.table(now)
-        known = self._catalog.columns
-        news = {name: columns for name, columns in rows.columns.items() if name not in known or not columns.keys() <= known[name]}
+        known, deletions = self._catalog.columns, self._catalog.deletions
+        news = {name: columns for name, columns in rows.columns.items() if (have := known.get(name)) is None or not columns.keys() <= have}
         if not news:
             self.store.append({"event": table})
             return
         names = {name: rows.names[name] for name in news}
         self.store.transact(lambda db: self._add_with_columns(db, table, names, news, now))
-        with self._catalog.lock:
-            for name, columns in news.items():
-                known[name] = known.get(name, frozenset()) | columns.keys()
+        for name, columns in news.items():
+            self._catalog.learn(name, columns, deletions)
 
     @staticmethod
     def _add_with_columns(
@@ -156,11 +175,8 @@ class Honeycomb:
             missing = [Column(new_id(), key, kind, "", False, now, now) for key, kind in columns.items() if key not in have]
             for column in missing:
                 Honeycomb._insert_column(db, name, column)
-        db.register("appended", table)
-        try:
-            db.execute("INSERT INTO event BY NAME SELECT * FROM appended")
-        finally:
-            db.unregister("appended")
+        with registered(db, table) as view:
+            db.execute(f"INSERT INTO event BY NAME SELECT * FROM {view}")
 
     @staticmethod
     def _insert_column(db: duckdb.DuckDBPyConnection, dataset: str, column: Column) -> None:
@@ -194,7 +210,7 @@ class Honeycomb:
         return next((dataset for dataset in self.datasets() if dataset.slug == key), None)
 
     def has_dataset(self, name: str) -> bool:
-        return slug(name) in self._catalog.columns
+        return bool(self.store.read("SELECT 1 FROM dataset WHERE slug = ?", [slug(name)]))
 
     def expand_json_depth(self, name: str) -> int:
         """How deep nested JSON of the Events API becomes columns of its own; 0 keeps it as a string."""
@@ -212,8 +228,6 @@ class Honeycomb:
             return True
 
         created = self.store.transact(work)
-        with self._catalog.lock:
-            self._catalog.columns.setdefault(key, frozenset())
         dataset = self.dataset(key)
         assert dataset is not None
         return dataset, created
@@ -229,10 +243,7 @@ class Honeycomb:
             db.execute("DELETE FROM dataset WHERE slug = ?", [key])
             return found
 
-        # Forget first: an event that arrives meanwhile then creates the dataset again.
-        with self._catalog.lock:
-            self._catalog.columns.pop(key, None)
-        return self.store.transact(work)
+        return self._delete(key, work)
 
     # -- columns
 
@@ -268,11 +279,7 @@ class Honeycomb:
             self._insert_column(db, key, column)
             return True
 
-        if not self.store.transact(work):
-            return None
-        with self._catalog.lock:
-            self._catalog.columns[key] = self._catalog.columns.get(key, frozenset()) | {key_name}
-        return column
+        return column if self.store.transact(work) else None
 
     def update_column(self, dataset: str, identifier: str, changes: dict[str, Any]) -> None:
         """Change ``type``, ``description`` or ``hidden`` of a column."""
@@ -284,13 +291,18 @@ class Honeycomb:
         """Forget a column's definition. Its values stay; the next event that has it defines it again."""
         key = slug(dataset)
 
-        def work(db: duckdb.DuckDBPyConnection) -> list[str]:
-            rows = db.execute("DELETE FROM dataset_column WHERE dataset = ? AND id = ? RETURNING key_name", [key, identifier]).fetchall()
-            return [row[0] for row in rows]
+        def work(db: duckdb.DuckDBPyConnection) -> None:
+            db.execute("DELETE FROM dataset_column WHERE dataset = ? AND id = ?", [key, identifier])
 
-        names = self.store.transact(work)
-        with self._catalog.lock:
-            self._catalog.columns[key] = self._catalog.columns.get(key, frozenset()) - frozenset(names)
+        self._delete(key, work)
+
+    def _delete(self, dataset: str, work: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+        """Run a deletion. Forgotten before and after: what is written meanwhile may come before it or after it."""
+        self._catalog.forget(dataset)
+        try:
+            return self.store.transact(work)
+        finally:
+            self._catalog.forget(dataset)
 
     # -- queries
 
