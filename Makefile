@@ -50,7 +50,7 @@ status: setup ## what runs: pid, ports, memory, restarts
 	@$(PY) -m compose status
 
 logs: setup ## the last lines of every log, or of one (NAME=, LINES=, FOLLOW=1)
-	@$(PY) -m compose logs $(if $(NAME),'$(NAME)',) --lines '$(LINES)' $(if $(FOLLOW),--follow,)
+	@$(PY) -m compose logs $(if $(NAME),'$(NAME)',) --lines='$(LINES)' $(if $(FOLLOW),--follow,)
 
 doctor: setup ## what could keep it from running, each with the next command
 	@$(PY) -m compose doctor

@@ -26,11 +26,12 @@ def _up(settings: Settings, _arguments: argparse.Namespace) -> int:
 
     began = time.monotonic()
     running = processes(settings)
+    width = max((len(process.what) for process in running), default=0)
     sandbox.up(settings, running, lambda text: say(f"up: {text}"))
     say(f"up: {len(running)} processes after {time.monotonic() - began:.1f} s, {settings.mode}, state in {settings.state_dir}")
     for process in running:
         where = ", ".join(f"{port.number} {port.use}" for port in process.ports if "hop" not in port.use)
-        say(f"  {process.name:<12} {process.what:<24} {where}")
+        say(f"  {process.name:<12} {process.what:<{width}}  {where}")
     say("next: make load, make compare; make status, make logs NAME=cruddur; make down")
     return 0
 
@@ -52,8 +53,11 @@ def _status(settings: Settings, _arguments: argparse.Namespace) -> int:
 
 def _logs(settings: Settings, arguments: argparse.Namespace) -> int:
     from compose import logs
+    from compose.sandbox import SandboxError
 
-    return logs.show(settings, arguments.name, arguments.lines, arguments.follow)
+    if not arguments.lines.isdecimal():
+        raise SandboxError(f"LINES={arguments.lines!r} is no number of lines; next: make logs LINES=50")
+    return logs.show(settings, arguments.name, int(arguments.lines), arguments.follow)
 
 
 def _doctor(settings: Settings, _arguments: argparse.Namespace) -> int:
@@ -128,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     add("hint", _hint, "what to do with a running sandbox")
     logs = add("logs", _logs, "the last lines of one process's log, or of all")
     logs.add_argument("name", nargs="?", default="")
-    logs.add_argument("--lines", type=int, default=20)
+    logs.add_argument("--lines", default="20")
     logs.add_argument("--follow", action="store_true")
     one: list[tuple[str, Command, str]] = [
         ("start", _start, "start one process"),
@@ -161,6 +165,10 @@ def main(words: list[str]) -> int:
         # Whoever read (make logs | head) has seen enough. Nothing may be written when Python flushes at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        # A disk that is full, a folder that may not be written.
+        say(f"parallax: {error}; next: make doctor")
+        return 1
     except KeyboardInterrupt:
         say("parallax: interrupted; make status says what runs, make down ends it")
         return 130

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from collector import build
-from compose import bootstrap, leftovers, ports
+from compose import bootstrap, keys, leftovers, ports
 from compose.processes import Process, processes
 from compose.sandbox import files_of
 from compose.settings import ConfigurationError, Settings
@@ -47,7 +47,7 @@ def _python(_: Settings) -> Iterator[Finding]:
 def _settings(settings: Settings) -> Iterator[Finding]:
     backends = ", ".join(sorted(settings.backends)) or "none"
     try:
-        settings.check_keys()
+        keys.check(settings)
     except ConfigurationError as error:
         yield Finding("settings", str(error), "edit .env (docs/settings.md says how)")
     else:
@@ -71,7 +71,7 @@ def _supervisor(settings: Settings) -> Iterator[Finding]:
     files = files_of(settings)
     client = Client(files.socket)
     try:
-        running = [state for state in client.states().values() if state.pid]
+        states = client.states().values()
     except SupervisorError:
         left = leftovers.find(files.state_dir)
         if left:
@@ -80,13 +80,20 @@ def _supervisor(settings: Settings) -> Iterator[Finding]:
         else:
             yield Finding("sandbox", "not up")
     else:
-        yield Finding("sandbox", f"up, {len(running)} processes")
+        missing = [state.name for state in states if not state.pid]
+        if missing:
+            yield Finding("sandbox", f"up, but not running: {', '.join(missing)}", f"make logs NAME={missing[0]}, then: make up")
+        else:
+            yield Finding("sandbox", f"up, {len(states)} processes")
 
 
 def _ports(settings: Settings) -> Iterator[Finding]:
     wanted = processes(settings)
     if clashes := ports.clashes(wanted):
         yield from (Finding("ports", clash, "edit .env, then: make doctor") for clash in clashes)
+        return
+    if unusable := ports.unusable(settings.bind_host):
+        yield Finding("ports", unusable, "edit .env, then: make doctor")
         return
     ours = frozenset(process.pid for process in leftovers.find(files_of(settings).state_dir))
     busy = ports.busy(wanted, settings.bind_host, ours)
@@ -113,6 +120,9 @@ def _disk(settings: Settings) -> Iterator[Finding]:
 
 def _state(settings: Settings) -> Iterator[Finding]:
     """The files a run leaves: each must be what it claims, or the process that owns it will refuse to start."""
+    if settings.state_dir.exists() and not settings.state_dir.is_dir():
+        yield Finding("state", f"STATE_DIR {settings.state_dir} is no folder", "set another STATE_DIR")
+        return
     wrong = list(_wrong_files(settings.state_dir))
     for path, problem in wrong:
         yield Finding("state", f"{path}: {problem}", f"move it away (mv {path} {path}.away), or: make clean")

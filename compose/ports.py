@@ -95,6 +95,12 @@ def _describe(process: psutil.Process) -> str:
     return f"{name} -m {module}" if module else name
 
 
+def unusable(host: str) -> str | None:
+    """Why nothing can listen on ``host`` (BIND_HOST) whatever the port, in one line; None when it can."""
+    error = why_not(host, 0, "tcp")
+    return None if error is None else f"BIND_HOST={host!r} cannot be listened on: {error.strerror or error}; 127.0.0.1 always can"
+
+
 def clashes(processes: Iterable[Process]) -> list[str]:
     """Numbers that two ports of our own settings share, one line each."""
     seen: dict[tuple[int, str], str] = {}

@@ -23,7 +23,7 @@ from pathlib import Path
 import psutil
 
 from collector.build import BuildError, ensure_built
-from compose import events, leftovers, ports, supervision
+from compose import events, keys, leftovers, ports, supervision
 from compose.processes import MARKER, Process, Ready, Tier
 from compose.settings import ROOT, ConfigurationError, Settings
 from compose.supervision import Client, Files, State, SupervisorError
@@ -75,7 +75,7 @@ def up(settings: Settings, wanted: list[Process], say: Say) -> None:
         ConfigurationError: a key is missing, or a folder cannot be used.
         SandboxError: a port is taken, the Collector cannot be built, or a process does not start.
     """
-    settings.check_keys()
+    keys.check(settings)
     files = files_of(settings)
     files.make()
     client = Client(files.socket)
@@ -105,6 +105,8 @@ def _check_ports(settings: Settings, wanted: list[Process], starting: list[Proce
     """Every busy port at once, before anything starts. What this sandbox itself holds does not count."""
     if clashes := ports.clashes(wanted):
         raise ConfigurationError("; ".join(clashes))
+    if unusable := ports.unusable(settings.bind_host):
+        raise ConfigurationError(unusable)
     if not starting:
         return
     busy = ports.busy(starting, settings.bind_host)
@@ -297,7 +299,9 @@ def _end_leftovers(files: Files) -> int:
         ended = leftovers.end(files.state_dir)
     except leftovers.LeftoverError as error:
         raise SandboxError(str(error)) from None
-    files.socket.unlink(missing_ok=True)
+    # STATE_DIR may be, or lie below, something that is no folder: then nothing of ours is there.
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        files.socket.unlink()
     if files.socket.parent != files.folder:
         with contextlib.suppress(OSError):
             files.socket.parent.rmdir()

@@ -11,7 +11,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from compose import events, ports, supervision
+from compose import events, leftovers, ports, supervision
 from compose.sandbox import files_of
 from compose.settings import Settings
 from compose.supervision import Client, Files, State
@@ -63,7 +63,11 @@ def show(settings: Settings) -> int:
     files = files_of(settings)
     client = Client(files.socket)
     if not client.alive():
-        print(f"The sandbox in {settings.state_dir} is not up. Next: make up")
+        left = leftovers.find(files.state_dir)
+        if left:
+            print(f"The supervisor of {settings.state_dir} was killed; {len(left)} processes run without it. Next: make up, or make down")
+        else:
+            print(f"The sandbox in {settings.state_dir} is not up. Next: make up")
         return 1
     states = client.states()
     # Starts since this supervisord was started, the first one not counted.

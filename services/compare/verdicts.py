@@ -229,7 +229,9 @@ class Comparison:
         try:
             signals = self._expect(Route(route), Outcome(outcome), status)
         except ValueError as error:
-            raise UnknownRequest(f"the ledger of run {self.run} holds a request this version does not know ({error})") from None
+            raise UnknownRequest(
+                f"the ledger of run {self.run} holds a request this version does not know ({error}); `make load` makes a new run"
+            ) from None
         number = self._classes[key] = len(self._class_keys)
         self._class_keys.append(key)
         required = Counter(self._signal(signal) for signal in signals)

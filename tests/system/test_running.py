@@ -142,6 +142,17 @@ def test_applications_end_first_so_that_their_last_telemetry_arrives(sandbox: Ti
     assert all(event.expected for event in ends)
 
 
+def test_status_says_that_a_killed_supervisor_left_processes_behind(sandbox: Tiny) -> None:
+    sandbox.add("one")
+    sandbox.ok("up")
+    supervisor = sandbox.supervisor()
+    supervisor.kill()
+    until(lambda: leftovers.has_ended(supervisor), 10, "the supervisor's end")
+    status = sandbox.run("status")
+    assert status.status == 1
+    assert re.search(r"was killed; \d processes run without it\. Next: make up, or make down", status.out)
+
+
 def test_down_ends_what_a_killed_supervisor_left_behind(sandbox: Tiny) -> None:
     sandbox.add("one", "APPLICATION")
     sandbox.add("two")
@@ -392,6 +403,29 @@ def test_a_missing_key_is_named_before_anything_starts(sandbox: Tiny) -> None:
     assert sandbox.processes() == {}
 
 
+def test_an_address_of_another_machine_is_said_once_and_not_for_each_port(sandbox: Tiny) -> None:
+    sandbox.add("one")
+    sandbox.add("two")
+    for command, status in (("up", 2), ("doctor", 1)):
+        result = sandbox.run(command, BIND_HOST="192.0.2.1")
+        assert result.status == status
+        assert (result.out + result.err).count("BIND_HOST='192.0.2.1' cannot be listened on") == 1
+    assert sandbox.processes() == {}
+
+
+@pytest.mark.parametrize(("command", "status"), [("up", 2), ("down", 0), ("clean", 0), ("status", 1), ("doctor", 1), ("logs", 1)])
+def test_a_state_folder_that_is_a_file_is_left_as_it_is(sandbox: Tiny, command: str, status: int) -> None:
+    sandbox.add("one")
+    sandbox.state_dir.write_text("mine")
+    try:
+        result = sandbox.run(command)
+        assert result.status == status
+        assert "Traceback" not in result.err
+        assert sandbox.state_dir.read_text() == "mine"
+    finally:
+        sandbox.state_dir.unlink()
+
+
 # --- Logs, doctor, clean
 
 
@@ -419,6 +453,24 @@ def test_doctor_is_content_with_a_running_sandbox(sandbox: Tiny) -> None:
     out = sandbox.run("doctor").out
     assert "up, 1 processes" in out
     assert re.search(r"ports +1 ports are free or ours", out)
+
+
+@pytest.mark.parametrize("lines", ["many", "-3"])
+def test_what_is_no_number_of_lines_is_named(sandbox: Tiny, lines: str) -> None:
+    sandbox.add("one")
+    result = sandbox.run("logs", f"--lines={lines}")
+    assert result.status == 1
+    assert result.err == f"parallax: LINES='{lines}' is no number of lines; next: make logs LINES=50\n"
+
+
+def test_doctor_names_a_process_that_does_not_run(sandbox: Tiny) -> None:
+    sandbox.add("one")
+    sandbox.add("two")
+    sandbox.ok("up")
+    sandbox.ok("stop", "two")
+    out = sandbox.run("doctor").out
+    assert "up, but not running: two" in out
+    assert "make logs NAME=two" in out
 
 
 def test_doctor_names_a_file_that_is_not_what_it_should_be(sandbox: Tiny) -> None:
