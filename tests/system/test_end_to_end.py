@@ -112,6 +112,14 @@ def test_a_backend_switched_off_is_said_to_be_off(tmp_path: Path) -> None:
         assert report["not_as_expected"] == []
 
 
+def test_a_proxy_in_the_environment_stands_between_nobody(tmp_path: Path) -> None:
+    """Whoever needs HTTP_PROXY for the package index has it here too, where nobody answers behind it."""
+    nobody = "http://127.0.0.1:9"
+    with Sandbox.start(tmp_path, http_proxy=nobody, https_proxy=nobody, no_proxy="") as sandbox:
+        run = sandbox.load(requests=60)
+        assert sandbox.compare(run, status=0)["not_as_expected"] == []
+
+
 def test_up_twice_is_harmless_and_down_leaves_nothing(tmp_path: Path) -> None:
     with Sandbox.start(tmp_path, backends="rollbar") as sandbox:
         again = sandbox.run("compose", "up")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from supervisor.options import ServerOptions
 
-from compose import events, logs, supervision
+from compose import events, launch, logs, supervision
 from compose.processes import Port, Process, Tier
 from compose.settings import ConfigurationError, load
 from compose.supervision import Files
@@ -94,6 +94,22 @@ def test_a_state_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigurationError, match=r"STATE_DIR: .*file"):
         Files(tmp_path / "file").make()
+
+
+# --- Launch
+
+
+@pytest.mark.parametrize(
+    ("environment", "hosts"),
+    [
+        ({}, "127.0.0.1,localhost,::1"),
+        ({"NO_PROXY": "example.com"}, "example.com,127.0.0.1,localhost,::1"),
+        ({"no_proxy": ".corp,localhost", "NO_PROXY": "ignored", "BIND_HOST": "10.0.0.5"}, ".corp,localhost,127.0.0.1,::1,10.0.0.5"),
+        ({"no_proxy": "*"}, "*"),
+    ],
+)
+def test_no_proxy_stands_between_the_processes_of_a_sandbox(environment: dict[str, str], hosts: str) -> None:
+    assert launch.without_proxy(environment) == {"no_proxy": hosts, "NO_PROXY": hosts}
 
 
 # --- Events

@@ -48,6 +48,8 @@ def client(settings: Settings, service: Literal["xray", "logs"]) -> Any:
         connect_timeout=5,
         read_timeout=60,
         max_pool_connections=8,
+        # None: those of the environment. Offline an HTTP proxy leads nowhere.
+        proxies={} if settings.mode == "offline" else None,
         retries={"mode": "standard", "max_attempts": ATTEMPTS if not endpoint else 3},
     )
     return session.client(service, endpoint_url=endpoint or None, config=config)
