@@ -89,7 +89,7 @@ def _load(body: bytes, content_type: str) -> Any:
         raise Rejected(EMPTY)
     try:
         if content_type.partition(";")[0].strip().lower() in _MSGPACK:
-            import msgpack  # type: ignore[import-untyped]
+            import msgpack
 
             return msgpack.unpackb(body, strict_map_key=False)
         return orjson.loads(body)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import libhoney
-import msgpack  # type: ignore[import-untyped]
+import msgpack
 import orjson
 import pytest
 import requests

@@ -7,7 +7,7 @@ import datetime
 import gzip
 from typing import Any
 
-import msgpack  # type: ignore[import-untyped]
+import msgpack
 import orjson
 import pytest
 import zstandard
