@@ -184,6 +184,8 @@ def _look(comparison: Comparison, window: Window, sources: Sequence[_Source], me
             source, item = arrived.get()
             paths = source.reader.paths
             if isinstance(item, Batch):
+                if item.anew:
+                    comparison.clear(paths)
                 comparison.forget(paths, item.replaces)
                 comparison.add(item.observations)
                 comparison.unknown(paths & set(comparison.paths), item.unknown)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -15,7 +16,7 @@ from services.compare.verdicts import Comparison
 from tests.compare_run import RUN, observations, requests
 
 PATH = SignalPath.XRAY_SDK
-Answer = Callable[[int], Sequence[Observation] | Unreadable | Exception]
+Answer = Callable[[int], Batch | Sequence[Observation] | Unreadable | Exception]
 
 
 class Script:
@@ -34,7 +35,10 @@ class Script:
         if isinstance(answer, Exception):
             yield Batch(list(self._first()))
             raise answer
-        yield Batch(list(answer))
+        if isinstance(answer, Batch):
+            yield answer
+        else:
+            yield Batch(list(answer))
 
     def _first(self) -> Sequence[Observation]:
         return MINE[:1]
@@ -109,6 +113,15 @@ def test_a_backend_that_comes_back_is_read_anew_and_nothing_counts_twice() -> No
     judgement = comparison.judge(settled.states)
     assert judgement.counts[PATH][Verdict.SEEN] == 3
     assert judgement.findings == []
+
+
+def test_a_backend_that_is_read_anew_settles_though_it_shows_strays() -> None:
+    stray = observations(requests(1)[0])[0]
+    shown = Batch([*MINE[:-1], replace(stray, path=PATH, run=RUN)], anew=True)
+    _, settled, comparison, looks = run(lambda _: shown)
+    assert settled.states[PATH].settled
+    assert {look.progress[PATH].observations for look in looks} == {len(shown.observations)}
+    assert len(comparison.judge(settled.states).strays) == 1
 
 
 def test_a_backend_that_stays_away_is_unreadable_after_the_quiet_time() -> None:

@@ -71,12 +71,13 @@ class Batch:
     """Observations as they come in.
 
     ``replaces`` are trace ids whose earlier observations, on this reader's paths, are no longer true: the batches that follow hold
-    all there is of them. A first read replaces nothing.
+    all there is of them. A first read replaces nothing. ``anew``: nothing of what was read before is true any longer, strays included.
     ``unknown`` are trace ids about which the vendor could not answer, with why.
     """
 
     observations: list[Observation] = field(default_factory=list)
     replaces: frozenset[str] = frozenset()
+    anew: bool = False
     unknown: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -96,7 +96,7 @@ class HoneycombReader:
             yield from self._traces(sorted(wanted), breakdowns, window)
             return
         if wanted is not None:
-            yield Batch(replaces=window.traces)
+            yield Batch(anew=True)
         run = {"column": "run", "op": "=", "value": window.run}
         todo = _slices(window)
         while todo:
