@@ -155,7 +155,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--format", choices=("table", "json"), help="what to print; default: FORMAT, else a table")
     commands = parser.add_subparsers(dest="command", metavar="trace ID")
     one = commands.add_parser("trace", help="show one request as every path saw it")
-    one.add_argument("id", help="32 hex digits, or X-Ray's form 1-8-24")
+    one.add_argument("id", nargs="?", default="", help="32 hex digits, or X-Ray's form 1-8-24")
     one.add_argument("--format", choices=("table", "json"), default=argparse.SUPPRESS)
     return parser
 

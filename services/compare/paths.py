@@ -61,7 +61,7 @@ class Path:
 
 
 _OTLP_REPEATS = "the Collector, like the exporter before it, sends again what was not acknowledged in time, which may have arrived"
-_OTLP = "the OpenTelemetry exporter retries for about 10 s and then drops the batch; what the Collector accepted must arrive"
+_OTLP = "the application tries a batch for 10 minutes and then gives it up; what the Collector accepted must arrive"
 
 PATHS: Final[dict[SignalPath, Path]] = {
     each.path: each
@@ -80,7 +80,7 @@ PATHS: Final[dict[SignalPath, Path]] = {
             SignalPath.CLOUDWATCH_WATCHTOWER,
             "CloudWatch, watchtower",
             None,
-            "watchtower gives a batch up after 5 tries: lost if CloudWatch Logs was away for longer",
+            "the application tries a batch for 10 minutes: lost if CloudWatch Logs was away for longer",
             "watchtower sends a batch again when the answer to it was lost",
             (Carrier("aws", 5, 60),),
         ),

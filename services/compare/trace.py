@@ -59,9 +59,15 @@ class TraceView:
         return self.entry is not None or any(view.observations for view in self.paths)
 
     @property
+    def nobody_answered(self) -> bool:
+        """Whether not one of the paths that are on could be read."""
+        asked = [view for view in self.paths if not view.off]
+        return bool(asked) and all(view.unreadable for view in asked)
+
+    @property
     def exit_status(self) -> int:
-        """0 shown, 1 nobody knows it, 2 nobody knows it and not everybody could be asked."""
-        if self.found:
+        """0 shown, 1 nobody knows it, 2 nobody knows it and not everybody could be asked, or nobody could be asked at all."""
+        if self.found and not self.nobody_answered:
             return 0
         return 2 if any(view.unreadable for view in self.paths) else 1
 
@@ -102,6 +108,8 @@ class TraceView:
 def parse(text: str) -> str:
     """A trace id as 32 hex digits, from that or from X-Ray's form, in any case. Raises NoSuchTrace."""
     word = text.strip().lower()
+    if not word:
+        raise NoSuchTrace("say which trace: `make trace ID=<trace id>`; `make compare FORMAT=json` prints the ids of requests that differ")
     match = re.fullmatch(r"(?:1-([0-9a-f]{8})-([0-9a-f]{24}))|([0-9a-f]{32})", word)
     trace_id = (match[3] or match[1] + match[2]) if match is not None else ""
     if not trace_id.strip("0"):
@@ -214,7 +222,9 @@ def show(view: TraceView, console: Console) -> None:
         else:
             for depth, each in _tree(path.observations):
                 _line(console, depth, each, zero, span)
-    if not view.found:
+    if view.nobody_answered:
+        console.print(Text("\nNo path could be read. Next: `make status` shows what runs, `make up` starts it.", "bold yellow"))
+    elif not view.found:
         who = "Nobody who could be asked" if view.exit_status == 2 else "Nobody"
         console.print(Text(f"\n{who} knows this trace. `make compare` prints the ids of requests that differ.", "bold yellow"))
 

@@ -58,6 +58,7 @@ def _prices(settings: Settings) -> None:
         (_run, [], {"MODE": "online"}, f"run {RUN} was made offline", "MODE=offline"),
         (_run, [], {"FORMAT": "xml"}, "FORMAT", "docs/settings.md"),
         (_prices, [], {}, "prices.json is not a table of prices", "remove it"),
+        (_nothing, ["trace"], {}, "say which trace", "`make trace ID=<trace id>`"),
         (_nothing, ["trace", "nonsense"], {}, "'nonsense' is not a trace id", "`make compare`"),
     ],
 )
@@ -131,3 +132,21 @@ def test_ctrl_c_does_not_wait_for_a_backend_that_hangs(tmp_path: Path, arguments
         server.server_close()
         thread.join()
     assert (compare.returncode, out, err) == (130, "", "compare: stopped; nothing was changed\n")
+
+
+def test_a_trace_whose_vendors_are_all_down_is_no_success(tmp_path: Path) -> None:
+    settings = hermetic_settings(state_dir=tmp_path, aws_port=9, honeycomb_port=9, rollbar_port=9)
+    entries = requests(1)
+    write_run(settings, entries)
+    done = subprocess.run(
+        [sys.executable, "-m", "services.compare", "trace", entries[0].trace_id],
+        cwd=ROOT,
+        env=environment(settings),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "No path could be read. Next: `make status`" in done.stdout
+    assert "Traceback" not in done.stderr
