@@ -24,6 +24,9 @@ from loadtest.profiles import Profile, chosen
 from loadtest.runs import RUN_FOLDER, Run, RunError, begin_run
 from loadtest.summary import report
 
+#: Where Locust's processes talk to each other; never BIND_HOST, for nobody else has business there.
+LOOPBACK = "127.0.0.1"
+
 #: Seconds Locust leaves requests that are under way when it is stopped.
 STOP_SECONDS = 10
 
@@ -68,8 +71,18 @@ def locust(settings: Settings, profile: Profile) -> list[str]:
     else:
         command += ["--headless", "--only-summary"]
     if settings.locust_workers > 1:
-        command += ["--processes", str(settings.locust_workers)]
+        # Locust's own default for what its processes say to each other is port 5557 of every address.
+        port = str(_free_port())
+        command += ["--processes", str(settings.locust_workers), "--master-bind-host", LOOPBACK, "--master-bind-port", port]
+        command += ["--master-host", LOOPBACK, "--master-port", port]
     return command
+
+
+def _free_port() -> int:
+    """A TCP port that nobody has right now."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])
 
 
 def send(settings: Settings, profile: Profile, run: Run) -> None:

@@ -238,6 +238,27 @@ def test_nothing_goes_on_sending_when_the_command_is_killed(server: Server, tmp_
     assert alive == []
 
 
+def test_loads_of_several_workers_share_no_port_and_listen_on_loopback_only(server: Server, tmp_path: Path) -> None:
+    loads = [load_against(server, tmp_path / name, requests=1_000_000, users=4, locust_workers=2) for name in ("one", "two")]
+    processes = [load.start() for load in loads]
+    try:
+        for load, process in zip(loads, processes, strict=True):
+            begun(load, 50)
+            listening = [
+                connection.laddr
+                for one in locust_of(process)
+                for connection in one.net_connections("inet")
+                if connection.status == psutil.CONN_LISTEN
+            ]
+            assert {address.ip for address in listening} == {"127.0.0.1"}
+    finally:
+        for process in processes:
+            process.send_signal(signal.SIGINT)
+        ends = [load.finish(process) for load, process in zip(loads, processes, strict=True)]
+    for load, (_, out, err) in zip(loads, ends, strict=True):
+        assert load.newest().manifest.finished, out + err
+
+
 def test_a_request_without_an_answer_is_written_down_and_not_repeated(server: Server, tmp_path: Path) -> None:
     server.drop = lambda seen: seen.target == "/api/health-check" or seen.target.endswith("/reply")
     load = load_against(server, tmp_path, requests=100, users=4)
