@@ -5,6 +5,8 @@ PYTHON ?= python3
 PY := .venv/bin/python
 # PYTHON= on the command line or in the environment is a choice, and then no other Python will do.
 CHOSEN := $(if $(filter file,$(origin PYTHON)),,--chosen)
+HAVE_PYTHON = command -v '$(PYTHON)' >/dev/null || { echo 'set-up: there is no $(PYTHON) here; install Python 3.11 or newer (Debian: \
+	sudo apt install python3 python3-venv), or name one: make PYTHON=python3.12' >&2; exit 1; }
 NAME ?=
 ID ?=
 LINES ?= 20
@@ -119,9 +121,11 @@ lock: setup-dev ## write requirements/*.lock anew from pyproject.toml (ARGS=--up
 	@echo 'wrote requirements/runtime.lock and requirements/dev.lock. Next: make test'
 
 setup: ## make .venv and install requirements/runtime.lock (every target does it when it must; PYTHON= selects one)
+	@$(HAVE_PYTHON)
 	@$(PYTHON) compose/bootstrap.py runtime $(CHOSEN)
 
 setup-dev: ## the same with the tools of development
+	@$(HAVE_PYTHON)
 	@$(PYTHON) compose/bootstrap.py dev $(CHOSEN)
 
 clean: setup ## down, then remove databases, queues, logs, runs and caches

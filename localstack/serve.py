@@ -52,10 +52,10 @@ def serve(name: str, application: WSGIApplication, host: str, port: int, close: 
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    log.info("%s listens on http://%s:%s", name, host, port)
+    log.info("listens on http://%s:%s", host, port)
     try:
         server.run()
     finally:
         server.close()
         close()
-        log.info("%s stopped", name)
+        log.info("stopped")

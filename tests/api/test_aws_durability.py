@@ -186,5 +186,5 @@ def test_a_corrupt_file_is_an_error_of_one_line_and_stays(tmp_path: Path) -> Non
 
 def test_it_stops_in_order_on_sigterm(aws: Vendor) -> None:
     assert aws.stop() == 0
-    assert "aws stopped" in aws.log
+    assert " aws stopped" in aws.log
     assert not aws.settings.data_dir.joinpath("aws.duckdb.wal").exists(), "closing writes the log into the file"

@@ -46,6 +46,17 @@ def test_only_a_python_that_was_named_is_a_choice(words: tuple[str, ...], chosen
     assert ("--chosen" in make("-n", "setup", *words).stdout) == chosen
 
 
+@pytest.mark.parametrize("target", ["setup", "setup-dev"])
+def test_a_python_that_is_not_there_is_named_with_what_to_install(target: str) -> None:
+    done = make(target, "PYTHON=python3.99")
+    assert done.returncode != 0
+    first, *_ = done.stderr.splitlines()
+    assert first.startswith(
+        "set-up: there is no python3.99 here; install Python 3.11 or newer (Debian: sudo apt install python3 python3-venv)"
+    )
+    assert first.endswith("make PYTHON=python3.12")
+
+
 def test_commands_get_a_process_name_or_none() -> None:
     assert "compose kill 'rollbar'" in make("-n", "kill", "NAME=rollbar").stdout
     assert make("-n", "kill").stdout.rstrip().endswith("compose kill")
