@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import psutil
@@ -153,10 +153,12 @@ def _start_supervisor(files: Files, client: Client) -> None:
 
 def _apply(client: Client, say: Say) -> None:
     """Make a running supervisord do what was written: replace what changed, end what is no longer wanted, start the rest."""
+    # Asked first: once it has read the new configuration, supervisord no longer says of which tier a removed process is.
+    tiers = client.tiers()
     added, changed, removed = client.reload()
     if changed or removed:
         say("settings have changed; " + ", ".join([f"restarting {name}" for name in changed] + [f"stopping {name}" for name in removed]))
-        stop_all(client, [*changed, *removed])
+        stop_all(client, [*changed, *removed], tiers)
         for name in (*changed, *removed):
             client.remove(name)
     for name in (*added, *changed):
@@ -247,19 +249,24 @@ def _refuse_broken(files: Files, client: Client, waiting: list[str], began: int)
         return
     for name in broken:
         client.stop(name)
-    lines = [f"{name} does not start: {last_line(files.log_of(name))}" for name in broken]
+    lines = [f"{name} does not start: {last_words(files.log_of(name), name)}" for name in broken]
     raise SandboxError("\n".join([*lines, f"see: make logs NAME={broken[0]}; mend it, then: make up (make down ends the others)"]))
 
 
-def last_line(log: Path) -> str:
-    """What a program said last."""
+#: Lines in which a program's server may comment on its end: gunicorn's three, and one more.
+_COMMENTS = 4
+
+
+def last_words(log: Path, name: str) -> str:
+    """What a program said last: why it refuses, which ours say as ``<name>: …``, or else its last line."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - 8192))
             lines = [line.strip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
     except OSError as error:
         return f"no log ({error.strerror})"
-    return lines[-1] if lines else "it says nothing"
+    refusals = [line for line in lines[-1 - _COMMENTS :] if line.startswith(f"{name}: ")]
+    return (refusals or lines or ["it says nothing"])[-1]
 
 
 # --- Down ----------------------------------------------------------------------------------------------------------
@@ -283,7 +290,7 @@ def down(settings: Settings, say: Say) -> int:
 
 def _shut_down(client: Client) -> int:
     names = [state.name for state in client.states().values() if state.pid]
-    stop_all(client, names)
+    stop_all(client, names, client.tiers())
     supervisor = psutil.Process(client.pid())
     client.shutdown()
     deadline = time.monotonic() + 10
@@ -308,9 +315,8 @@ def _end_leftovers(files: Files) -> int:
     return ended
 
 
-def stop_all(client: Client, names: Iterable[str]) -> None:
+def stop_all(client: Client, names: Iterable[str], tiers: Mapping[str, Tier]) -> None:
     """Stop these processes tier by tier, all of a tier at once; returns when they have ended."""
-    tiers = client.tiers()
     for tier in Tier:
         members = {name for name in names if tiers.get(name, Tier.APPLICATION) == tier}
         for name in members:

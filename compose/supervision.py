@@ -289,7 +289,7 @@ class Client:
         return {state.name: state for state in states if state.name != "events"}
 
     def tiers(self) -> dict[str, Tier]:
-        """The tier of every supervised process, also of those the present settings no longer call for."""
+        """The tier of every process in the configuration that supervisord has read last."""
         rows = self._call("supervisor.getAllConfigInfo")
         return {row["name"]: tier for row in rows if (tier := tier_of(row["process_prio"])) is not None}
 

@@ -316,6 +316,19 @@ def test_a_process_that_does_not_start_is_named_with_what_it_says(sandbox: Tiny)
     assert serves(good), "the others are left for a look"
 
 
+def test_why_a_program_refuses_is_told_and_not_what_its_server_says_of_it(sandbox: Tiny) -> None:
+    words = [
+        "cruddur: DATABASE_URL cannot be used",
+        "[ERROR] Worker exited with code 3.",
+        "[ERROR] Shutting down",
+        "[ERROR] Failed to boot.",
+    ]
+    sandbox.add("cruddur", command=[sys.executable, "-c", f"import sys; sys.exit({chr(10).join(words)!r})"])
+    up = sandbox.run("up")
+    assert up.status == 1
+    assert "cruddur does not start: cruddur: DATABASE_URL cannot be used\n" in up.err
+
+
 def test_a_program_that_is_not_there_is_named(sandbox: Tiny) -> None:
     sandbox.add("bad", command=[str(sandbox.state_dir / "no-such-program")])
     up = sandbox.run("up")
@@ -354,6 +367,21 @@ def test_a_changed_setting_restarts_only_what_it_concerns(sandbox: Tiny) -> None
     assert set(after) == {"one", "two", "four"}
     assert serves(four)
     assert not serves(three["ports"][0]["number"])
+
+
+def test_what_is_no_longer_wanted_ends_after_the_applications_that_send_to_it(sandbox: Tiny) -> None:
+    # An application takes a moment to end; until then the vendor must be there.
+    slow = "import signal, time; signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.5), exit(0)))"
+    port = sandbox.add("application", tier="APPLICATION")
+    serve = f"{slow}; import http.server; http.server.test(port={port}, bind='127.0.0.1')"
+    sandbox.rows[0]["command"] = [sys.executable, "-c", serve]
+    sandbox.add("vendor")
+    sandbox.ok("up")
+    sandbox.rows.pop()
+    sandbox.rows[0]["environment"]["BACKENDS"] = "none"
+    sandbox.ok("up")
+    ends = [event.process for event in events.read(sandbox.state_dir / "events.jsonl") if event.event == "exited"]
+    assert ends == ["application", "vendor"]
 
 
 def test_up_goes_on_where_an_interrupted_one_left_off(sandbox: Tiny) -> None:
