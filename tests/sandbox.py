@@ -94,6 +94,7 @@ class Sandbox:
                 load.communicate()
             down = sandbox.run("compose", "down")
             assert down.status == 0, f"down failed:\n{down.out}\n{down.err}"
+            assert sandbox.processes() == {}, "down has left processes behind"
 
     @classmethod
     def prepare(cls, state_dir: Path, **settings: str) -> Sandbox:

@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import IO, Any, Literal
 
 from compose.settings import ROOT, Settings
+from tests.sandbox import free_ports
 from tests.waiting import until
 
 Name = Literal["aws", "honeycomb", "rollbar"]
@@ -43,13 +44,6 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 START_SECONDS = 60
 STOP_SECONDS = 30
-
-
-def free_port() -> int:
-    """A TCP port of the loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def hermetic_settings(**overrides: Any) -> Settings:
@@ -159,7 +153,7 @@ def start_vendor(name: Name, state_dir: Path, **env: str) -> Vendor:
     """
     fields = {key.lower(): value for key, value in env.items() if key.lower() in Settings.model_fields}
     extra = {key: value for key, value in env.items() if key.lower() not in Settings.model_fields}
-    ports = {setting: free_port() for setting in PORTS[name]}
+    ports = dict(zip(PORTS[name], free_ports(len(PORTS[name])), strict=True))
     settings = hermetic_settings(**({"state_dir": state_dir} | ports | fields))
     return Vendor(name, settings, extra).start()
 

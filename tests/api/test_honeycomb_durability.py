@@ -15,7 +15,8 @@ import requests
 
 from compose.settings import ROOT
 from tests.api.honeycomb import HEADERS, PROTOBUF, count, rows, send, trace
-from tests.api.servers import environment, free_port, hermetic_settings, start_vendor
+from tests.api.servers import environment, hermetic_settings, start_vendor
+from tests.sandbox import free_ports
 from tests.waiting import until
 
 
@@ -83,7 +84,8 @@ def test_a_foreign_file_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
     with duckdb.connect(str(file)) as other:
         other.execute("CREATE TABLE mine (a INTEGER)")
     content = file.read_bytes()
-    settings = hermetic_settings(state_dir=tmp_path, honeycomb_port=free_port(), honeycomb_grpc_port=free_port())
+    http, grpc = free_ports(2)
+    settings = hermetic_settings(state_dir=tmp_path, honeycomb_port=http, honeycomb_grpc_port=grpc)
     ended = subprocess.run(
         [sys.executable, "-m", "localstack.honeycomb"],
         cwd=ROOT,
@@ -102,9 +104,9 @@ def test_a_foreign_file_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
 @pytest.mark.parametrize("port", [0, 1])
 def test_a_busy_port_is_named(tmp_path: Path, port: int) -> None:
     with start_vendor("honeycomb", tmp_path / "first") as first:
-        ports = {"honeycomb_port": free_port(), "honeycomb_grpc_port": free_port()}
-        ports[("honeycomb_port", "honeycomb_grpc_port")[port]] = first.ports[port]
-        settings = hermetic_settings(state_dir=tmp_path / "second", **ports)
+        ports = free_ports(2)
+        ports[port] = first.ports[port]
+        settings = hermetic_settings(state_dir=tmp_path / "second", honeycomb_port=ports[0], honeycomb_grpc_port=ports[1])
         ended = subprocess.run(
             [sys.executable, "-m", "localstack.honeycomb"],
             cwd=ROOT,

@@ -23,7 +23,8 @@ from loadtest.ledger import LedgerEntry, finished
 from loadtest.plan import FAULT_HEADER
 from loadtest.runs import Run, newest_run, runs
 from loadtest.summary import plan_of
-from tests.api.servers import environment, free_port, hermetic_settings
+from tests.api.servers import environment, hermetic_settings
+from tests.sandbox import free_ports
 from tests.waiting import until
 
 SECONDS = 120
@@ -338,7 +339,7 @@ def test_locusts_own_environment_variables_do_not_change_the_run(server: Server,
 
 
 def test_an_application_that_is_down_is_said_in_one_line_and_no_run_is_made(tmp_path: Path) -> None:
-    settings = hermetic_settings(state_dir=tmp_path, target_url=f"http://127.0.0.1:{free_port()}")
+    settings = hermetic_settings(state_dir=tmp_path, target_url=f"http://127.0.0.1:{free_ports(1)[0]}")
     status, out, err = Load(settings).run()
     assert (status, out) == (2, "")
     assert len(err.splitlines()) == 1
@@ -355,7 +356,7 @@ def test_a_taken_port_of_the_page_is_said_before_anything_is_sent(server: Server
 
 
 def test_locusts_page_shows_the_run_and_stays_until_ctrl_c(server: Server, tmp_path: Path) -> None:
-    load = load_against(server, tmp_path, requests=40, users=4, ui=True, locust_port=free_port())
+    load = load_against(server, tmp_path, requests=40, users=4, ui=True, locust_port=free_ports(1)[0])
     page = f"http://127.0.0.1:{load.settings.locust_port}"
     process = load.start()
 
