@@ -388,6 +388,8 @@ def load(**overrides: Any) -> Settings:
     """Read the settings, or raise ConfigurationError with one line that names the first wrong one."""
     try:
         return Settings(**overrides)
+    except (UnicodeDecodeError, OSError) as error:
+        raise ConfigurationError(f"{Settings.model_config['env_file']} cannot be read ({error}); write it anew from .env.example") from None
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -62,6 +63,13 @@ def test_a_wrong_value_is_one_line_that_names_the_setting(monkeypatch: pytest.Mo
         load()
     assert said in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_a_settings_file_that_is_no_text_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".env").write_bytes(b"SEED=\xff\xfe\n")
+    monkeypatch.setitem(Settings.model_config, "env_file", tmp_path / ".env")
+    with pytest.raises(ConfigurationError, match=r"/\.env cannot be read \(.*\); write it anew from \.env\.example"):
+        load()
 
 
 def test_a_state_folder_of_no_name_is_the_default_and_not_the_project_itself(monkeypatch: pytest.MonkeyPatch) -> None:
