@@ -22,6 +22,7 @@ from werkzeug.routing import BaseConverter
 
 from localstack.rollbar.models import ITEMS_A_PAGE, OCCURRENCES_A_PAGE, DeployStatus, Rollbar, Status
 from localstack.rollbar.payload import CLIENT_PLATFORMS, LEVELS, InvalidItem, NotJson, occurrence, parse
+from localstack.store import StoreClosed
 
 log = logging.getLogger("rollbar")
 
@@ -289,6 +290,10 @@ def create_app(
     @app.errorhandler(RequestEntityTooLarge)
     def too_large(_: RequestEntityTooLarge) -> Response:
         return _answer({"err": 1, "message": "request entity too large"}, 413)
+
+    @app.errorhandler(StoreClosed)
+    def closing(_: StoreClosed) -> Response:
+        return _answer({"err": 1, "message": "this server is shutting down; nothing was stored"}, 503)
 
     @app.errorhandler(HTTPException)
     def http_error(error: HTTPException) -> Response:
