@@ -41,8 +41,12 @@ def _telemetry() -> telemetry.Telemetry:
 def _user(handle: str) -> Row:
     user = _store().user(handle)
     if user is None:
-        raise ApiError(404, "not_found", f"there is no user @{handle}")
+        raise _no_user(handle)
     return user
+
+
+def _no_user(handle: str) -> ApiError:
+    return ApiError(404, "not_found", f"there is no user @{handle}")
 
 
 def _now() -> str:
@@ -93,9 +97,13 @@ def user(handle: str) -> Response:
         subsegment.put_metadata("username", handle)
         subsegment.put_metadata("timestamp", _now())
         inject()
-        found = _user(handle)
-        activities = _store().activities_of(found)
-        subsegment.put_annotation("activity_count", len(activities))
+        found = _store().user(handle)
+        activities = [] if found is None else _store().activities_of(found)
+        if found is not None:
+            subsegment.put_annotation("activity_count", len(activities))
+    if found is None:
+        # Not inside: the X-Ray SDK calls whatever leaves a subsegment as an exception a fault, and this is the caller's error.
+        raise _no_user(handle)
     return jsonify(user=found, profile=_profiles().profile(handle), activities=activities)
 
 

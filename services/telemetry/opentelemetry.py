@@ -17,8 +17,8 @@ from contextlib import AbstractContextManager
 from threading import Lock, Thread, Timer
 from typing import TYPE_CHECKING, Any, TypeVar
 
-# The instrumentations read this once, when the first of them is set up: the stable HTTP conventions.
-os.environ.setdefault("OTEL_SEMCONV_STABILITY_OPT_IN", "http")
+# The instrumentations read this once, when the first of them is set up: the stable HTTP and database conventions.
+os.environ.setdefault("OTEL_SEMCONV_STABILITY_OPT_IN", "http,database")
 
 from opentelemetry import propagate, trace
 from opentelemetry._logs import LogRecord, SeverityNumber

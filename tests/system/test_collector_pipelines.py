@@ -567,6 +567,25 @@ def test_otlp_segments_keep_run_route_url_and_status(running: Topology) -> None:
     assert document["aws"]["xray"]["sdk"] == "opentelemetry for python"
 
 
+def test_database_spans_become_sql_subsegments(running: Topology) -> None:
+    """The stable database conventions, which the application uses, are not those that awsxray reads."""
+    (span,) = spans(1)
+    span.kind, span.parent_span_id, span.name = Span.SPAN_KIND_CLIENT, os.urandom(8), "SELECT cruddur"
+    del span.attributes[:]
+    span.attributes.extend(
+        [
+            attribute("db.system.name", "postgresql"),
+            attribute("db.namespace", "cruddur"),
+            attribute("db.query.text", "SELECT 1"),
+        ]
+    )
+    running.send_spans([span])
+    (document,) = until(lambda: running.aws.documents, 10, "a subsegment at X-Ray")
+    assert document["sql"]["database_type"] == "postgresql"
+    assert document["sql"]["sanitized_query"] == "SELECT 1"
+    assert "cruddur" in document["name"]
+
+
 def emf_totals(events: list[dict[str, Any]], name: str) -> Counter[tuple[tuple[str, str], ...]]:
     """What CloudWatch makes of the events: for each dimension set, the metric's sum ("Specification: Embedded metric format")."""
     totals: Counter[tuple[tuple[str, str], ...]] = Counter()

@@ -269,8 +269,8 @@ def test_statements_are_spans_named_after_the_database_not_its_file(world: World
             spans = [s for s in world.seen.spans if s.trace_id == sent.trace_id and s.scope == "opentelemetry.instrumentation.sqlalchemy"]
             wanted = statements(sent.case.route)
             assert {s.name for s in spans} == {f"{word} cruddur" for word in wanted} | ({"connect"} if wanted else set()), sent.case
-            assert {s.attributes["db.name"] for s in spans} <= {"cruddur"}
-            assert {s.attributes["db.system"] for s in spans} <= {"sqlite"}
+            assert {s.attributes["db.namespace"] for s in spans} <= {"cruddur"}
+            assert {s.attributes["db.system.name"] for s in spans} <= {"sqlite"}
 
 
 def test_the_pool_of_connections_is_measured(world: World) -> None:

@@ -78,7 +78,13 @@ def test_applications_end_before_the_collector_and_vendors_last() -> None:
 
 def test_commands_and_queues_lie_where_the_layout_says() -> None:
     found = running()
-    queues = load().state_dir / "queues"
+    queues = load().state_dir / "queues" / "offline"
     assert found["collector"].environment["COLLECTOR_QUEUE_DIR"] == str(queues / "collector")
     assert found["xray-daemon"].environment["XRAY_DAEMON_QUEUE_DIR"] == str(queues / "xray-daemon")
     assert (ROOT / "services" / "gunicorn.conf.py").is_file()
+
+
+def test_what_waits_offline_is_never_sent_online() -> None:
+    offline, online = running(), running(mode="online")
+    for name, variable in (("collector", "COLLECTOR_QUEUE_DIR"), ("xray-daemon", "XRAY_DAEMON_QUEUE_DIR")):
+        assert offline[name].environment[variable] != online[name].environment[variable]

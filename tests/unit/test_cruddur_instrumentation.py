@@ -65,4 +65,4 @@ def test_a_database_span_bears_the_databases_name(database: str, tmp_path: Path,
     (select,) = (span for span in spans.get_finished_spans() if span.name != "connect")
     assert select.name == f"SELECT {name}"
     assert select.attributes is not None
-    assert (select.attributes["db.name"], select.attributes["db.system"]) == (name, database)
+    assert (select.attributes["db.namespace"], select.attributes["db.system.name"]) == (name, database)
