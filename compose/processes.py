@@ -36,7 +36,7 @@ class Ready(StrEnum):
     """How a process is known to serve. None of them reaches instrumented code, so that counted requests stay exact."""
 
     LISTENS = "listens"  # Its first port takes a TCP connection.
-    WSGI = "wsgi"  # Its first port answers a malformed request: gunicorn listens before it has a worker, and only a worker answers.
+    WSGI = "wsgi"  # Its first port answers services.readiness: gunicorn listens before it has a worker, and only a worker answers.
     HEALTH = "health"  # The Collector's health_check extension answers 200.
 
 

@@ -27,6 +27,7 @@ from compose import events, keys, leftovers, ports, supervision
 from compose.processes import MARKER, Process, Ready, Tier
 from compose.settings import ROOT, ConfigurationError, Settings
 from compose.supervision import Client, Files, State, SupervisorError
+from services.readiness import READY_PATH
 
 #: Seconds until `up` gives up on a process that neither serves nor dies.
 READY_SECONDS = 60.0
@@ -188,20 +189,21 @@ def is_ready(process: Process, host: str) -> bool:
                 socket.create_connection(address, timeout=1).close()
                 return True
             case Ready.WSGI:
-                with socket.create_connection(address, timeout=1) as connection:
-                    # The first worker takes this from the backlog as soon as it has loaded the application.
-                    connection.settimeout(10)
-                    connection.sendall(b"is-it-ready\r\n\r\n")
-                    return connection.recv(16).startswith(b"HTTP/1.")
+                # The first worker takes this from the backlog as soon as it has loaded the application.
+                return _status(address, READY_PATH, patience=10) == 204
             case Ready.HEALTH:
-                health = http.client.HTTPConnection(address[0], process.health_port, timeout=1)
-                try:
-                    health.request("GET", "/")
-                    return health.getresponse().status == 200
-                finally:
-                    health.close()
+                return _status((address[0], process.health_port), "/", patience=1) == 200
     except (OSError, http.client.HTTPException):
         return False
+
+
+def _status(address: tuple[str, int], path: str, patience: float) -> int:
+    connection = http.client.HTTPConnection(*address, timeout=patience)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status
+    finally:
+        connection.close()
 
 
 def _wait_ready(files: Files, client: Client, wanted: Iterable[Process], host: str, began: int, say: Say) -> None:

@@ -26,8 +26,8 @@ def _family(pid: int) -> list[psutil.Process]:
         return []
 
 
-def _memory(family: list[psutil.Process]) -> int:
-    """Bytes of memory they hold: a page that several processes share counts once among them (PSS) where the system says so."""
+def memory(family: list[psutil.Process]) -> int:
+    """Bytes of memory these processes hold: a page that several processes share counts once among them (PSS) where the system says so."""
     total = 0
     for process in family:
         with contextlib.suppress(psutil.Error):
@@ -90,11 +90,11 @@ def show(settings: Settings) -> int:
     total = 0
     for state in states.values():
         family = _family(state.pid) if state.pid else []
-        memory = _memory(family)
-        total += memory
+        held = memory(family)
+        total += held
         numbers: set[str] = set().union(*(listening.get(process.pid, set()) for process in family))
-        table.add_row(*_row(state, numbers, memory, max(0, starts.get(state.name, 1) - 1)))
-    overhead = _memory(_family(client.pid())) - total
+        table.add_row(*_row(state, numbers, held, max(0, starts.get(state.name, 1) - 1)))
+    overhead = memory(_family(client.pid())) - total
     # Through a pipe the table keeps its width: what reads it is a program.
     console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(table)

@@ -30,6 +30,7 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -232,6 +233,13 @@ class Comparison:
             raise UnknownRequest(
                 f"the ledger of run {self.run} holds a request this version does not know ({error}); `make load` makes a new run"
             ) from None
+        # An observation that says it belongs to another run is not what this request must show.
+        signals = tuple(
+            replace(signal, attributes=signal.attributes - {"run"}, values={**signal.values, "run": self.run})
+            if "run" in signal.attributes
+            else signal
+            for signal in signals
+        )
         number = self._classes[key] = len(self._class_keys)
         self._class_keys.append(key)
         required = Counter(self._signal(signal) for signal in signals)

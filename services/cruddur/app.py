@@ -14,6 +14,7 @@ from services import errors, faults, startup, telemetry
 from services.cruddur import routes, signals
 from services.cruddur.profiles_client import ProfilesClient
 from services.cruddur.store import Store, StoreError, StoreUnavailable
+from services.readiness import Readiness
 
 _log = logging.getLogger(__name__)
 
@@ -62,4 +63,5 @@ def create_app(settings: Settings | None = None) -> Flask:
                 raise errors.ApiError(503, "database_unavailable", "the database does not answer; try again") from None
 
     app.register_blueprint(routes.api)
+    app.wsgi_app = Readiness(app.wsgi_app)  # type: ignore[method-assign]
     return app

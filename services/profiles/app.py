@@ -11,6 +11,7 @@ from compose.settings import Settings, load_or_exit
 from services import errors, faults, startup, telemetry
 from services.cruddur import signals
 from services.profiles import data
+from services.readiness import Readiness
 
 SERVICE = telemetry.Service(signals.OTEL_DOWNSTREAM_SERVICE, signals.XRAY_DOWNSTREAM_SEGMENT, log_events=False, errors=False)
 
@@ -41,4 +42,5 @@ def create_app(settings: Settings | None = None) -> Flask:
             raise errors.ApiError(404, "not_found", f"there is no profile of @{handle}")
         return jsonify(found)
 
+    app.wsgi_app = Readiness(app.wsgi_app)  # type: ignore[method-assign]
     return app

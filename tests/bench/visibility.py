@@ -14,6 +14,7 @@ from typing import Any
 
 import requests
 
+from compose import status
 from compose.settings import Settings, SignalPath
 from tests.bench import clients
 from tests.bench.figures import Figure
@@ -205,11 +206,11 @@ def visible(sandbox: Sandbox, count: int) -> list[Figure]:
 
 
 def memory(sandbox: Sandbox) -> list[Figure]:
-    """Resident memory of each process, and of all."""
+    """Memory of each process, and of all: PSS, where a page that several processes share counts once among them."""
     figures = []
     total = 0.0
     for name, processes in sorted(sandbox.processes().items()):
-        resident = sum(process.memory_info().rss for process in processes) / 2**20
+        resident = status.memory(processes) / 2**20
         total += resident
         figures.append(Figure(f"{name}: memory", resident, "MiB"))
     for position, figure in enumerate(figures):

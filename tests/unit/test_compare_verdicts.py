@@ -88,6 +88,15 @@ def test_an_attribute_that_is_gone_or_changed_is_partial_and_named_and_nothing_i
     assert not finding.lost
 
 
+def test_a_span_that_names_another_run_is_not_what_this_run_must_show() -> None:
+    entry, observed = one()
+    span = next(each for each in observed if each.kind == "span" and each.name == "home.activities")
+    other = replace(span, attributes={**span.attributes, "run": "another"})
+    (finding,) = judge([entry], [other if each is span else each for each in observed]).findings
+    assert finding.verdict is Verdict.PARTIAL
+    assert finding.absent == (f"span home.activities (cruddur) without run = {entry.run} (it is another)",)
+
+
 def test_a_number_kept_as_text_is_the_same_value() -> None:
     entry, observed = one()
     texts = [replace(each, attributes={key: str(value) for key, value in each.attributes.items()}) for each in observed]
