@@ -9,6 +9,7 @@ Values come from the environment first, then from ``.env`` in the project's fold
 
 from __future__ import annotations
 
+import difflib
 import sys
 from enum import StrEnum
 from functools import cached_property
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
+from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -387,7 +389,9 @@ def as_text(value: Any) -> str:
 def load(**overrides: Any) -> Settings:
     """Read the settings, or raise ConfigurationError with one line that names the first wrong one."""
     try:
-        return Settings(**overrides)
+        settings = Settings(**overrides)
+        _refuse_misspelled()
+        return settings
     except (UnicodeDecodeError, OSError) as error:
         raise ConfigurationError(f"{Settings.model_config['env_file']} cannot be read ({error}); write it anew from .env.example") from None
     except ValidationError as error:
@@ -399,6 +403,18 @@ def load(**overrides: Any) -> Settings:
             value = f"={first['input']!r}" if name in Settings.shown() and isinstance(first["input"], str) else ""
             message = f"{name.upper()}{value}: {message}"
         raise ConfigurationError(message) from None
+
+
+def _refuse_misspelled() -> None:
+    """Refuse a line of ``.env`` that is nearly a setting. What is like none may be somebody else's, Docker Compose's for one."""
+    file = Settings.model_config.get("env_file")
+    if file is None:
+        return
+    known = [name.upper() for name in Settings.model_fields]
+    for name in dotenv_values(Path(str(file))):
+        near = difflib.get_close_matches(name.upper(), known, 1, cutoff=0.85)
+        if name.upper() not in known and near:
+            raise ConfigurationError(f"{name} in .env is no setting; did you mean {near[0]}?")
 
 
 def load_or_exit() -> Settings:

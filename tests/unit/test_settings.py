@@ -72,6 +72,15 @@ def test_a_settings_file_that_is_no_text_is_named(tmp_path: Path, monkeypatch: p
         load()
 
 
+def test_a_misspelled_line_of_the_file_is_named_and_a_foreign_one_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(Settings.model_config, "env_file", tmp_path / ".env")
+    (tmp_path / ".env").write_text("COMPOSE_PROJECT_NAME=mine\nseed=7\n")
+    assert load().seed == 7
+    (tmp_path / ".env").write_text("CRUDDUR_PROT=5\n")
+    with pytest.raises(ConfigurationError, match=r"CRUDDUR_PROT in \.env is no setting; did you mean CRUDDUR_PORT\?"):
+        load()
+
+
 def test_a_state_folder_of_no_name_is_the_default_and_not_the_project_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STATE_DIR", "")
     assert load().state_dir == ROOT / ".state"
