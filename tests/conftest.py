@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 import hypothesis
@@ -16,6 +17,12 @@ hypothesis.settings.register_profile(
     "parallax", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], derandomize=bool(os.environ.get("CI"))
 )
 hypothesis.settings.load_profile("parallax")
+
+
+def pytest_configure() -> None:
+    """Take Ctrl-C again where a shell started the tests in the background: what they start would inherit its being ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_unconfigure() -> None:

@@ -163,9 +163,9 @@ class Sandbox:
         """Wait until the running load has finished this many requests."""
         until(lambda: self.finished() >= count, 120, f"{count} finished requests")
 
-    def compare(self, run: str, status: int | None = None) -> dict[str, Any]:
+    def compare(self, run: str, status: int | None = None, **settings: str) -> dict[str, Any]:
         """Compare's JSON document for a run; with ``status``, the exit status it must have."""
-        result = self.run("services.compare", run=run, format="json")
+        result = self.run("services.compare", run=run, format="json", **settings)
         assert status is None or result.status == status, (
             f"compare ended with {result.status}, not {status}:\n{result.out[:4000]}\n{result.err}"
         )

@@ -6,6 +6,7 @@ advisory lock, on SQLite the write lock lets one of them do it, and the others f
 
 from __future__ import annotations
 
+import sqlite3
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -33,6 +34,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, aliased, mapped_column, relationship
+from tenacity import retry, retry_if_exception, stop_after_delay, wait_random
 
 from services.cruddur import seed
 
@@ -159,17 +161,7 @@ class Store:
         try:
             if self._sqlite:
                 Path(str(self._url.database)).parent.mkdir(parents=True, exist_ok=True)
-            with self._only_one() as session:
-                if not self._has_tables(session):
-                    Base.metadata.create_all(session.connection())
-                    if self._sqlite:
-                        session.execute(text(f"PRAGMA application_id = {_APPLICATION_ID}"))
-                if session.scalar(select(func.count()).select_from(User)) == 0:
-                    _seed(session)
-            if self._sqlite:
-                # Readers and the writer do not wait for each other. Stays with the file, so only now that it is known to be ours.
-                with self.engine.connect() as connection:
-                    connection.execute(text("PRAGMA journal_mode = WAL"))
+            self._make()
         except OperationalError as error:
             raise StoreUnavailable(_reason(error)) from None
         except DBAPIError as error:
@@ -180,6 +172,22 @@ class Store:
         except OSError as error:
             raise StoreError(f"{self._url.database} cannot be made: {error.strerror}; set STATE_DIR or DATABASE_URL") from None
         self.ready = True
+
+    # While one worker changes the journal mode, SQLite tells the others "locked" at once, whatever their busy_timeout.
+    @retry(retry=retry_if_exception(lambda error: _is_locked(error)), stop=stop_after_delay(15), wait=wait_random(0.02, 0.2), reraise=True)
+    def _make(self) -> None:
+        with self._only_one() as session:
+            if not self._has_tables(session):
+                Base.metadata.create_all(session.connection())
+                if self._sqlite:
+                    session.execute(text(f"PRAGMA application_id = {_APPLICATION_ID}"))
+            if session.scalar(select(func.count()).select_from(User)) == 0:
+                _seed(session)
+        if self._sqlite:
+            # Readers and the writer do not wait for each other. Stays with the file, so only now that it is known to be ours.
+            with self.engine.connect() as connection:
+                if connection.scalar(text("PRAGMA journal_mode")) != "wal":
+                    connection.execute(text("PRAGMA journal_mode = WAL"))
 
     def _has_tables(self, session: Session) -> bool:
         """Whether cruddur's tables are there; StoreError when the database holds another program's."""
@@ -331,6 +339,14 @@ def _sqlite_pragmas(connection: Any, _record: Any) -> None:
     for pragma in ("busy_timeout = 15000", "synchronous = NORMAL", "foreign_keys = ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _is_locked(error: BaseException) -> bool:
+    """Whether SQLite says that another connection is in the way, which passes."""
+    return isinstance(error, OperationalError) and getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in (
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+    )
 
 
 def _reason(error: DBAPIError) -> str:

@@ -15,6 +15,9 @@ from tests.sandbox import Sandbox
 #: Verdicts that say "as expected".
 AS_EXPECTED = {"seen", "not-expected", "not-sampled"}
 
+#: Seconds of quiet where no Collector queue holds anything back: what is absent then stays so.
+NOTHING_ON_ITS_WAY = "4"
+
 pytestmark = pytest.mark.timeout(600)
 
 
@@ -59,7 +62,7 @@ def test_items_sent_while_rollbar_was_stopped_are_found_missing(sandbox: Sandbox
     sandbox.process("stop", "rollbar")
     run = sandbox.load(requests=200)
     sandbox.process("start", "rollbar")
-    report = sandbox.compare(run, status=1)
+    report = sandbox.compare(run, status=1, settle=NOTHING_ON_ITS_WAY)
     expected = report["paths"]["rollbar/sdk"]["verdicts"]
     assert expected["missing"] > 0
     assert expected.get("seen", 0) == 0
@@ -74,7 +77,7 @@ def test_a_vendor_that_is_down_is_unreadable_not_lossy(sandbox: Sandbox) -> None
     sandbox.compare(run, status=0)
     sandbox.process("stop", "rollbar")
     try:
-        report = sandbox.compare(run, status=2)
+        report = sandbox.compare(run, status=2, settle=NOTHING_ON_ITS_WAY)
         verdicts = report["paths"]["rollbar/sdk"]["verdicts"]
         assert verdicts["unreadable"] > 0
         assert verdicts.get("missing", 0) == 0
@@ -98,7 +101,7 @@ def test_a_row_deleted_behind_honeycombs_back_is_found(sandbox: Sandbox) -> None
         assert victim is not None
         db.execute(f'DELETE FROM "{table}" WHERE "{trace_column}" = ?', victim)
     sandbox.process("start", "honeycomb")
-    report = sandbox.compare(run, status=1)
+    report = sandbox.compare(run, status=1, settle=NOTHING_ON_ITS_WAY)
     assert differing(report) == [("honeycomb/otlp", "missing", victim[0])]
 
 
