@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -15,15 +14,8 @@ from pathlib import Path
 import requests
 
 from compose.settings import ROOT
+from services.readiness import READY_PATH
 from tests.waiting import until
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @dataclass
@@ -65,11 +57,10 @@ def running(name: str, port: int, environment: Mapping[str, str], directory: Pat
 
 
 def _answers(port: int) -> bool:
-    """Whether it takes requests, asked so that it leaves no trace behind: the caller's decision is not to sample."""
+    """Whether a worker serves, asked outside of what is instrumented."""
     try:
-        headers = {"traceparent": f"00-{'a' * 32}-{'b' * 16}-00"}
         with requests.Session() as session:
             session.trust_env = False
-            return session.get(f"http://127.0.0.1:{port}/api/health-check", headers=headers, timeout=10).ok
+            return session.get(f"http://127.0.0.1:{port}{READY_PATH}", timeout=10).ok
     except requests.ConnectionError:
         return False

@@ -253,7 +253,8 @@ def _rollbar(seen: Seen) -> type[_Handler]:
 
 
 @contextmanager
-def _serving(handler: type[BaseHTTPRequestHandler], port: int = 0) -> Iterator[int]:
+def serving(handler: type[BaseHTTPRequestHandler], port: int = 0) -> Iterator[int]:
+    """Serve this handler on a port of loopback until the block ends."""
     server = ThreadingHTTPServer(("127.0.0.1", port), handler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -325,8 +326,8 @@ def listening(rate: float = 1.0) -> Iterator[Sinks]:
     with (
         otlp(seen) as otlp_port,
         _datagrams(seen, _free_for_both()) as xray_port,
-        _serving(_sampling(seen, rates), xray_port),
-        _serving(_cloudwatch(seen)) as aws_port,
-        _serving(_rollbar(seen)) as rollbar_port,
+        serving(_sampling(seen, rates), xray_port),
+        serving(_cloudwatch(seen)) as aws_port,
+        serving(_rollbar(seen)) as rollbar_port,
     ):
         yield Sinks(seen, otlp_port, xray_port, aws_port, rollbar_port, rates)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections import defaultdict
@@ -27,6 +26,7 @@ from compose import leftovers
 from compose.settings import ROOT, Settings
 from loadtest.ledger import finished
 from loadtest.runs import runs
+from tests.ports import free_ports
 from tests.waiting import until
 
 #: Settings that are ports: each sandbox gets free ones. The daemon's is UDP and TCP with the same number.
@@ -34,29 +34,6 @@ PORTS = [name for name in Settings.model_fields if name.endswith("_port")]
 
 #: Seconds any one command may take before the test fails; far above what it takes.
 BOUND = 300
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that are free for TCP and UDP on loopback right now; all of them differ."""
-    held: list[socket.socket] = []
-    ports: list[int] = []
-    try:
-        while len(ports) < count:
-            tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-            held.append(tcp)
-            tcp.bind(("127.0.0.1", 0))
-            port = tcp.getsockname()[1]
-            udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            held.append(udp)
-            try:
-                udp.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            ports.append(port)
-    finally:
-        for each in held:
-            each.close()
-    return ports
 
 
 @dataclass

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +21,7 @@ from types import TracebackType
 from typing import IO, Any, Literal
 
 from compose.settings import ROOT, Settings
-from tests.sandbox import free_ports
+from tests.ports import free_ports, listens
 from tests.waiting import until
 
 Name = Literal["aws", "honeycomb", "rollbar"]
@@ -121,7 +120,7 @@ class Vendor:
     def _ready(self) -> bool:
         if self.process.poll() is not None:
             raise AssertionError(f"{self.name} ended with status {self.process.returncode}:\n{self.log[-4000:]}")
-        return all(_listens(port) for port in self.ports)
+        return all(listens(port) for port in self.ports)
 
     def _end(self, number: signal.Signals) -> int:
         if self.process.poll() is None:
@@ -156,9 +155,3 @@ def start_vendor(name: Name, state_dir: Path, **env: str) -> Vendor:
     ports = dict(zip(PORTS[name], free_ports(len(PORTS[name])), strict=True))
     settings = hermetic_settings(**({"state_dir": state_dir} | ports | fields))
     return Vendor(name, settings, extra).start()
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -13,10 +13,10 @@ import duckdb
 import pytest
 import requests
 
-from compose.settings import ROOT
+from compose.settings import ROOT, Settings
 from tests.api.honeycomb import HEADERS, PROTOBUF, count, rows, send, trace
 from tests.api.servers import environment, hermetic_settings, start_vendor
-from tests.sandbox import free_ports
+from tests.ports import free_ports
 from tests.waiting import until
 
 
@@ -78,6 +78,12 @@ def test_what_was_acknowledged_survives_sigkill(tmp_path: Path) -> None:
         assert set(found.values()) == {5}
 
 
+def run_to_its_end(settings: Settings) -> subprocess.CompletedProcess[str]:
+    """The vendor as a command that is expected to refuse."""
+    command = [sys.executable, "-m", "localstack.honeycomb"]
+    return subprocess.run(command, cwd=ROOT, env=environment(settings), capture_output=True, text=True, timeout=60, check=False)
+
+
 def test_a_foreign_file_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
     file = tmp_path / "data" / "honeycomb.duckdb"
     file.parent.mkdir()
@@ -86,15 +92,7 @@ def test_a_foreign_file_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
     content = file.read_bytes()
     http, grpc = free_ports(2)
     settings = hermetic_settings(state_dir=tmp_path, honeycomb_port=http, honeycomb_grpc_port=grpc)
-    ended = subprocess.run(
-        [sys.executable, "-m", "localstack.honeycomb"],
-        cwd=ROOT,
-        env=environment(settings),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    ended = run_to_its_end(settings)
     assert ended.returncode == 2
     assert str(file) in ended.stderr
     assert len(ended.stderr.splitlines()) == 1
@@ -107,15 +105,7 @@ def test_a_busy_port_is_named(tmp_path: Path, port: int) -> None:
         ports = free_ports(2)
         ports[port] = first.ports[port]
         settings = hermetic_settings(state_dir=tmp_path / "second", honeycomb_port=ports[0], honeycomb_grpc_port=ports[1])
-        ended = subprocess.run(
-            [sys.executable, "-m", "localstack.honeycomb"],
-            cwd=ROOT,
-            env=environment(settings),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        ended = run_to_its_end(settings)
         assert ended.returncode == 2
         assert str(first.ports[port]) in ended.stderr
         assert "make doctor" in ended.stderr

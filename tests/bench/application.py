@@ -11,7 +11,8 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,8 @@ import psutil
 
 from compose.settings import ROOT, Backend
 from tests.bench.figures import Section, number
-from tests.sandbox import Sandbox, free_ports
+from tests.ports import free_port, listens
+from tests.sandbox import Sandbox
 from tests.waiting import until
 
 VARIANTS = {
@@ -54,42 +56,35 @@ def pin(process: psutil.Process, cores: list[int]) -> None:
             os.sched_setaffinity(thread.id, cores)
 
 
-def measure(sandbox: Sandbox, folder: Path, backends: str, seconds: float) -> Round:
-    """Start a cruddur of its own with these backends, load it, stop it."""
-    cores = list(range(os.cpu_count() or 1))
-    (port,) = free_ports(1)
-    environment = sandbox.environment | {
-        "BACKENDS": backends,
-        "CRUDDUR_PORT": str(port),
-        "DATABASE_URL": f"sqlite:///{folder / 'bench.sqlite'}",
-    }
+@contextmanager
+def cruddur(sandbox: Sandbox, folder: Path, **settings: str) -> Iterator[tuple[str, psutil.Process]]:
+    """Run a cruddur of its own beside the sandbox's, with a database of its own; its address and gunicorn's master."""
+    port = free_port()
+    own = {"CRUDDUR_PORT": str(port), "DATABASE_URL": f"sqlite:///{folder / 'bench.sqlite'}"}
     command = [sys.executable, "-m", "gunicorn", "-c", "services/gunicorn.conf.py", "services.cruddur.app:create_app()"]
     with (folder / "cruddur.log").open("a") as log:
-        server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+        server = subprocess.Popen(command, cwd=ROOT, env=sandbox.environment | own | settings, stdout=log, stderr=log)
     try:
-        master = psutil.Process(server.pid)
         until(lambda: listens(port), 30, f"cruddur to listen; see {folder / 'cruddur.log'}")
-        (worker,) = until(lambda: master.children(), 10, "gunicorn's worker")
-        pin(worker, cores[:1])
-        client = [sys.executable, "-m", "tests.bench.client", f"http://127.0.0.1:{port}", "--seconds"]
-        run_pinned([*client, "1.5"], cores[1:] or cores)
-        before = worker.cpu_times()
-        answer = json.loads(run_pinned([*client, str(seconds)], cores[1:] or cores))
-        after = worker.cpu_times()
-        used = after.user + after.system - before.user - before.system
-        return Round(answer["rate"], answer["p50"], answer["p99"], used / answer["requests"] * 1000)
+        yield f"http://127.0.0.1:{port}", psutil.Process(server.pid)
     finally:
         server.terminate()
         server.wait(60)
 
 
-def listens(port: int) -> bool:
-    """Whether somebody answers on this port."""
-    import socket
-
-    with socket.socket() as probe:
-        probe.settimeout(0.2)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+def measure(sandbox: Sandbox, folder: Path, backends: str, seconds: float) -> Round:
+    """Start a cruddur with these backends, load it, stop it."""
+    cores = list(range(os.cpu_count() or 1))
+    with cruddur(sandbox, folder, BACKENDS=backends) as (url, master):
+        (worker,) = until(lambda: master.children(), 10, "gunicorn's worker")
+        pin(worker, cores[:1])
+        client = [sys.executable, "-m", "tests.bench.client", url, "--seconds"]
+        run_pinned([*client, "1.5"], cores[1:] or cores)
+        before = worker.cpu_times()
+        answer = json.loads(run_pinned([*client, str(seconds)], cores[1:] or cores))
+        after = worker.cpu_times()
+    used = after.user + after.system - before.user - before.system
+    return Round(answer["rate"], answer["p50"], answer["p99"], used / answer["requests"] * 1000)
 
 
 def run_pinned(command: list[str], cores: list[int]) -> str:

@@ -1,13 +1,15 @@
-"""AWS clients of the benchmark: one attempt a call, so that a refusal is an error and not a slower figure."""
+"""Clients of the benchmark: one attempt a call, so that a refusal is an error and not a slower figure."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import boto3
+import requests
 from botocore.config import Config
 
 from compose.settings import Settings
+from tests.waiting import until
 
 
 def aws(settings: Settings, service: str, endpoint: str) -> Any:
@@ -19,3 +21,29 @@ def aws(settings: Settings, service: str, endpoint: str) -> Any:
     )
     configuration = Config(retries={"total_max_attempts": 1}, max_pool_connections=16, read_timeout=60)
     return session.client(service, endpoint_url=endpoint, config=configuration)
+
+
+def honeycomb(settings: Settings) -> requests.Session:
+    """A session with the key that reads back."""
+    session = requests.Session()
+    session.headers["X-Honeycomb-Team"] = settings.honeycomb_query_key.get_secret_value()
+    return session
+
+
+def query(session: requests.Session, endpoint: str, dataset: str, spec: dict[str, Any]) -> list[dict[str, Any]]:
+    """Run a query of Honeycomb's Query Data API to its end: the data of each result row. Raises requests.HTTPError."""
+
+    def answer(response: requests.Response) -> Any:
+        response.raise_for_status()
+        return response.json()
+
+    created = answer(session.post(f"{endpoint}/1/queries/{dataset}", json=spec, timeout=60))
+    body = {"query_id": created["id"], "disable_series": True, "limit": 10_000}
+    started = answer(session.post(f"{endpoint}/1/query_results/{dataset}", json=body, timeout=60))
+    location = f"{endpoint}/1/query_results/{dataset}/{started['id']}"
+
+    def complete() -> Any:
+        result = answer(session.get(location, timeout=60))
+        return result if result["complete"] else None
+
+    return [row["data"] for row in until(complete, 60, "the query's result")["data"]["results"]]

@@ -24,33 +24,19 @@ from collector.build import ensure_built
 from collector.configs import command
 from compose.settings import ROOT, Settings
 from tests.bench import clients
-from tests.bench.application import listens
 from tests.bench.figures import Figure
 from tests.bench.recording import Recording
 from tests.bench.sender import write
-from tests.sandbox import PORTS, Sandbox, free_ports
+from tests.ports import free_port, free_ports, listens
+from tests.sandbox import PORTS, Sandbox
 from tests.waiting import until
 
 
 def honeycomb_count(settings: Settings, run: str) -> int:
     """Spans with this ``run`` that a query finds."""
-    headers = {"X-Honeycomb-Team": settings.honeycomb_query_key.get_secret_value()}
-    query = {"calculations": [{"op": "COUNT"}], "filters": [{"column": "run", "op": "=", "value": run}], "time_range": 7200}
-    base = settings.honeycomb_endpoint
-    created = requests.post(f"{base}/1/queries/__all__", json=query, headers=headers, timeout=60)
-    created.raise_for_status()
-    body = {"query_id": created.json()["id"], "disable_series": True}
-    result = requests.post(f"{base}/1/query_results/__all__", json=body, headers=headers, timeout=60)
-    result.raise_for_status()
-    identifier = result.json()["id"]
-
-    def complete() -> Any:
-        answer = requests.get(f"{base}/1/query_results/__all__/{identifier}", headers=headers, timeout=60)
-        answer.raise_for_status()
-        return answer.json() if answer.json()["complete"] else None
-
-    rows = until(complete, 60, "the query's result")["data"]["results"]
-    return int(rows[0]["data"]["COUNT"]) if rows else 0
+    spec = {"calculations": [{"op": "COUNT"}], "filters": [{"column": "run", "op": "=", "value": run}], "time_range": 7200}
+    rows = clients.query(clients.honeycomb(settings), settings.honeycomb_endpoint, "__all__", spec)
+    return int(rows[0]["COUNT"]) if rows else 0
 
 
 def send(protocol: str, target: str, bodies: Path, *headers: str, connections: int = 4) -> tuple[float, float]:
@@ -131,7 +117,7 @@ def honeycomb(sandbox: Sandbox, recording: Recording, folder: Path, spans: int) 
     total = sum(count for _, count, _ in prepared)
     bodies = folder / "honeycomb.bin"
     write(bodies, (body for body, _, _ in prepared))
-    yardstick = in_process(folder, [body for body, _, _ in prepared], total)
+    yardstick = in_process(folder, bodies, total)
     key = f"x-honeycomb-team={settings.honeycomb_api_key.get_secret_value()}"
     begin, _ = send("http", f"{settings.honeycomb_endpoint}/v1/traces", bodies, key)
     visible = when(lambda: honeycomb_count(settings, run) >= total, f"{total} spans in Honeycomb")
@@ -147,15 +133,14 @@ def honeycomb(sandbox: Sandbox, recording: Recording, folder: Path, spans: int) 
     ]
 
 
-def in_process(folder: Path, bodies: list[bytes], total: int) -> float:
+def in_process(folder: Path, bodies: Path, total: int) -> float:
     """Spans a second of decoding, flattening and committing alone, in a fresh process."""
-    write(folder / "in-process.bin", bodies)
     done = subprocess.run(
         [
             sys.executable,
             "-m",
             "tests.bench.in_process",
-            str(folder / "in-process.bin"),
+            str(bodies),
             str(folder / f"in-process-{uuid.uuid4().hex[:6]}.duckdb"),
         ],
         cwd=ROOT,
@@ -172,7 +157,7 @@ def in_process(folder: Path, bodies: list[bytes], total: int) -> float:
 @contextmanager
 def moto_server(folder: Path) -> Iterator[str]:
     """moto's own server: the yardstick of the local AWS."""
-    (port,) = free_ports(1)
+    port = free_port()
     with (folder / "moto.log").open("a") as log:
         process = subprocess.Popen([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], stdout=log, stderr=log)
     try:

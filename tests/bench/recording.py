@@ -6,7 +6,6 @@ A recorder stands where the Collector would, so the spans are what cruddur and p
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -18,10 +17,8 @@ import grpc
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest, ExportTraceServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceServicer, add_TraceServiceServicer_to_server
 
-from compose.settings import ROOT
-from tests.bench.application import listens, run_pinned
-from tests.sandbox import Sandbox, free_ports
-from tests.waiting import until
+from tests.bench.application import cruddur, run_pinned
+from tests.sandbox import Sandbox
 
 
 class _Recorder(TraceServiceServicer):
@@ -109,25 +106,11 @@ def record(sandbox: Sandbox, folder: Path, seconds: float = 4) -> Recording:
     add_TraceServiceServicer_to_server(recorder, server)  # type: ignore[no-untyped-call]
     otlp = server.add_insecure_port("127.0.0.1:0")
     server.start()
-    (port,) = free_ports(1)
-    environment = sandbox.environment | {
-        "BACKENDS": "honeycomb",
-        "OTLP_GRPC_PORT": str(otlp),
-        "CRUDDUR_PORT": str(port),
-        "DATABASE_URL": f"sqlite:///{folder / 'recording.sqlite'}",
-    }
-    command = [sys.executable, "-m", "gunicorn", "-c", "services/gunicorn.conf.py", "services.cruddur.app:create_app()"]
-    with (folder / "recording.log").open("a") as log:
-        application = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
     try:
-        until(lambda: listens(port), 30, "cruddur to listen")
-        run_pinned(
-            [sys.executable, "-m", "tests.bench.client", f"http://127.0.0.1:{port}", "--seconds", str(seconds), "--connections", "4"], []
-        )
+        with cruddur(sandbox, folder, BACKENDS="honeycomb", OTLP_GRPC_PORT=str(otlp)) as (url, _):
+            run_pinned([sys.executable, "-m", "tests.bench.client", url, "--seconds", str(seconds), "--connections", "4"], [])
     finally:
-        application.terminate()
-        application.wait(60)
         server.stop(5).wait()
     if not recorder.requests:
-        raise RuntimeError(f"cruddur sent no span; see {folder / 'recording.log'}")
+        raise RuntimeError(f"cruddur sent no span; see {folder / 'cruddur.log'}")
     return Recording(recorder.requests)

@@ -10,7 +10,6 @@ import json
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 import requests
 
@@ -19,7 +18,6 @@ from compose.settings import Settings, SignalPath
 from tests.bench import clients
 from tests.bench.figures import Figure
 from tests.sandbox import Sandbox
-from tests.waiting import until
 
 #: Seconds between two askings of a path.
 INTERVAL = 0.1
@@ -53,12 +51,10 @@ class Watcher(threading.Thread):
 
 def ask_honeycomb(settings: Settings) -> Callable[[], dict[SignalPath, set[str]]]:
     """Traces of the last seconds, from a grouped query."""
-    session = requests.Session()
-    session.headers["X-Honeycomb-Team"] = settings.honeycomb_query_key.get_secret_value()
-    base = settings.honeycomb_endpoint
+    session = clients.honeycomb(settings)
 
     def ask() -> dict[SignalPath, set[str]]:
-        query = {
+        spec = {
             "breakdowns": ["trace.trace_id"],
             "calculations": [{"op": "COUNT"}],
             "filters": [{"column": "meta.signal_type", "op": "=", "value": "trace"}],
@@ -66,21 +62,13 @@ def ask_honeycomb(settings: Settings) -> Callable[[], dict[SignalPath, set[str]]
             "end_time": int(time.time()) + 2,
             "limit": 10_000,
         }
-        created = session.post(f"{base}/1/queries/cruddur", json=query, timeout=30)
-        if created.status_code == 404:
-            return {}  # no event has made the dataset yet
-        created.raise_for_status()
-        body = {"query_id": created.json()["id"], "disable_series": True, "limit": 10_000}
-        result = session.post(f"{base}/1/query_results/cruddur", json=body, timeout=30)
-        result.raise_for_status()
-        location = f"{base}/1/query_results/cruddur/{result.json()['id']}"
-
-        def complete() -> Any:
-            answer = session.get(location, timeout=30).json()
-            return answer if answer["complete"] else None
-
-        rows = until(complete, 30, "the query's result")["data"]["results"]
-        return {SignalPath.HONEYCOMB_OTLP: {str(row["data"].get("trace.trace_id")) for row in rows}}
+        try:
+            rows = clients.query(session, settings.honeycomb_endpoint, "cruddur", spec)
+        except requests.HTTPError as error:
+            if error.response.status_code == 404:
+                return {}  # no event has made the dataset yet
+            raise
+        return {SignalPath.HONEYCOMB_OTLP: {str(row.get("trace.trace_id")) for row in rows}}
 
     return ask
 

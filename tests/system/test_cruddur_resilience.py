@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ import requests
 
 from compose.settings import ROOT
 from tests import cruddur_process, cruddur_sinks
-from tests.cruddur_process import free_port
+from tests.ports import free_port
 from tests.waiting import until
 
 PORTS = ("OTLP_GRPC_PORT", "XRAY_DAEMON_PORT", "AWS_PORT", "ROLLBAR_PORT")
@@ -63,15 +63,8 @@ def _wrong() -> Iterator[int]:
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Forbidden)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield server.server_address[1]
-    finally:
-        server.shutdown()
-        server.server_close()
+    with cruddur_sinks.serving(Forbidden) as port:
+        yield port
 
 
 def _environment(ports: dict[str, str]) -> dict[str, str]:

@@ -20,6 +20,7 @@ from compose.settings import SignalPath
 from services.cruddur import seed
 from services.cruddur.signals import METRICS, Outcome, Route, Signal, expected
 from tests import cruddur_process, cruddur_sinks
+from tests.ports import free_port
 from tests.waiting import until
 
 RUN = "run-1.test"
@@ -139,7 +140,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Every case sent once, the services ended, everything they had delivered."""
     directory: Path = tmp_path_factory.mktemp("cruddur")
     with cruddur_sinks.listening() as sinks:
-        profiles_port = cruddur_process.free_port()
+        profiles_port = free_port()
         environment = {
             **sinks.environment(),
             "PROFILES_PORT": str(profiles_port),
@@ -152,7 +153,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         }
         with (
             cruddur_process.running("profiles", profiles_port, environment, directory) as profiles,
-            cruddur_process.running("cruddur", cruddur_process.free_port(), environment, directory) as cruddur,
+            cruddur_process.running("cruddur", free_port(), environment, directory) as cruddur,
         ):
             # Warm: the first call to profiles of each thread opens a connection, and 0.5 s is little.
             sent = [send(cruddur.url, case) for case in CASES]

@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from tests import cruddur_process, cruddur_sinks
-from tests.cruddur_process import free_port
+from tests.ports import free_port
 from tests.waiting import until
 
 USER = "/api/activities/@ada.abbott"

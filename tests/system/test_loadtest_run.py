@@ -24,7 +24,7 @@ from loadtest.plan import FAULT_HEADER
 from loadtest.runs import Run, newest_run, runs
 from loadtest.summary import plan_of
 from tests.api.servers import environment, hermetic_settings
-from tests.sandbox import free_ports
+from tests.ports import free_ports
 from tests.waiting import until
 
 SECONDS = 120

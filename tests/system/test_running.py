@@ -21,7 +21,8 @@ import pytest
 from compose import events, leftovers, supervision
 from compose.sandbox import files_of
 from compose.settings import ROOT, Settings, load
-from tests.sandbox import Result, free_ports
+from tests.ports import free_ports
+from tests.sandbox import Result
 from tests.system.tiny import declared
 from tests.waiting import until
 
