@@ -18,7 +18,7 @@ from localstack.aws.protocol import Service
 from localstack.aws.routing import LOCAL_PREFIX, is_signed, service_of
 from localstack.aws.signature import Verifier
 from localstack.aws.state import State
-from localstack.aws.xray.responses import UNSIGNED, XRayResponses
+from localstack.aws.xray.responses import UNSIGNED, handlers
 from localstack.store import StoreClosed
 
 if TYPE_CHECKING:
@@ -42,12 +42,12 @@ class Application:
         self._xray = Service("xray", invalid="InvalidRequestException")
         self._logs = Service("logs", invalid="InvalidParameterException")
         self._handlers: dict[str, tuple[Service, Mapping[str, Handler], frozenset[str]]] = {
-            "xray": (self._xray, XRayResponses(state.xray, state.store).handlers, UNSIGNED),
+            "xray": (self._xray, handlers(state.xray), UNSIGNED),
             "logs": (self._logs, LogsResponses(state.logs).handlers, frozenset()),
         }
         self._local: dict[str, Callable[[], dict[str, Any]]] = {
             "health": lambda: {"status": "ok"},
-            "xray/deliveries": lambda: {"segments": state.xray.deliveries()},
+            "xray/deliveries": lambda: {"segments": state.xray.segments.deliveries()},
         }
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:

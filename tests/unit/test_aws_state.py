@@ -35,20 +35,20 @@ def test_a_file_from_before_a_migration_keeps_its_segments_and_knows_them_again(
     old.transact(write)
     old.close()
     state = State(path, "us-east-1")
-    assert state.xray.put([document(metadata={"new": 1})]) == []
-    ((trace,), _) = state.xray.traces([TRACE])
+    assert state.xray.segments.put([document(metadata={"new": 1})]) == []
+    ((trace,), _) = state.xray.traces.batch([TRACE])
     assert [one["metadata"] for one in trace.documents] == [{"new": 1}]
-    assert [one["deliveries"] for one in state.xray.deliveries()] == [2]
+    assert [one["deliveries"] for one in state.xray.segments.deliveries()] == [2]
     state.close()
 
 
 def test_the_same_number_in_another_trace_or_another_case_is_another_segment(tmp_path: Path) -> None:
     state = State(tmp_path / "aws.duckdb", "us-east-1")
-    state.xray.put([document()])
-    state.xray.put([document(id="ab" * 8), document(trace_id=TRACE[:-1] + "0")])
-    ((trace,), _) = state.xray.traces([TRACE])
+    state.xray.segments.put([document()])
+    state.xray.segments.put([document(id="ab" * 8), document(trace_id=TRACE[:-1] + "0")])
+    ((trace,), _) = state.xray.traces.batch([TRACE])
     assert sorted(one["id"] for one in trace.documents) == ["Ab" * 8, "ab" * 8]
-    assert state.xray.deliveries() == []
+    assert state.xray.segments.deliveries() == []
     state.close()
 
 
@@ -64,10 +64,10 @@ def test_versions_of_a_segment_end_the_same_whether_they_come_together_or_not(tm
         document(id="c" * 16, metadata={"v": 5}),
     ]
     for call in [versions] if together else [[one] for one in versions]:
-        assert state.xray.put(call) == []
-    ((trace,), _) = state.xray.traces([TRACE])
+        assert state.xray.segments.put(call) == []
+    ((trace,), _) = state.xray.traces.batch([TRACE])
     assert {one["id"]: one["metadata"]["v"] for one in trace.documents} == {"Ab" * 8: 4, "c" * 16: 5}
-    assert [(one["id"], one["deliveries"]) for one in state.xray.deliveries()] == [("Ab" * 8, 2)]
-    (summary,) = state.xray.summaries(int(TRACE[2:10], 16), int(TRACE[2:10], 16) + 1).summaries
+    assert [(one["id"], one["deliveries"]) for one in state.xray.segments.deliveries()] == [("Ab" * 8, 2)]
+    (summary,) = state.xray.traces.summaries(int(TRACE[2:10], 16), int(TRACE[2:10], 16) + 1).summaries
     assert summary["Revision"] == 5
     state.close()

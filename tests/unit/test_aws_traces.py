@@ -9,7 +9,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localstack.aws.xray.traces import StoredDocument, assemble, summarize, walk
+from localstack.aws.xray.documents import StoredDocument, assemble, walk
+from localstack.aws.xray.summaries import summarize
 
 TRACE = "1-6b02ee0b-536effe739ae0731fac41d6c"
 

@@ -1,199 +1,130 @@
-"""Traces put together from stored documents, and what GetTraceSummaries says of one. Pure: documents in, members out.
-
-Source: the API reference of GetTraceSummaries, TraceSummary and BatchGetTraces.
-"""
+"""Reading traces back: pages of summaries, and whole traces. Knows no HTTP and no JSON body."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-import orjson
+from localstack.aws.errors import AwsError
+from localstack.aws.tokens import make_token, read_token
+from localstack.aws.xray import segments
+from localstack.aws.xray.documents import StoredDocument, assemble
+from localstack.aws.xray.summaries import summarize
+from localstack.store import Store
+
+TimeRangeType = Literal["TraceId", "Event", "Service"]
+
+#: BatchGetTraces: 5 trace ids a call.
+MAX_TRACE_IDS = 5
+#: GetTraceSummaries: "Time range is limited to 24 hours".
+MAX_RANGE_SECONDS = 24 * 3600
+#: "Trace document size": 500 KB; beyond it LimitExceeded is set.
+MAX_TRACE_BYTES = 500 * 1024
+#: Summaries a page. X-Ray does not document its own figure.
+PAGE_TRACES = 250
 
 
-@dataclass(frozen=True, slots=True)
-class StoredDocument:
-    """A row of the segment table, as much as a trace is put together from."""
+@dataclass(frozen=True)
+class SummaryPage:
+    summaries: list[dict[str, Any]]
+    next_token: str | None
 
-    trace_id: str
+
+@dataclass(frozen=True)
+class Trace:
+    """A whole trace; ``documents`` are ``(id, document)`` as JSON values, put together."""
+
     id: str
-    parent_id: str | None
-    independent: bool
-    start_time: float
-    end_time: float | None
-    received: float
-    revision: int
-    document: str
+    duration: float
+    limit_exceeded: bool
+    documents: list[dict[str, Any]]
 
 
-#: What an independent subsegment carries and an embedded one does not: it says where it belongs, and there it is now.
-_ADDRESS = ("trace_id", "parent_id", "type")
+class Traces:
+    """The traces of one account in one region."""
 
+    def __init__(self, store: Store) -> None:
+        self._store = store
 
-def assemble(documents: Sequence[StoredDocument]) -> list[dict[str, Any]]:
-    """The documents of one trace as X-Ray returns them, earliest first.
+    def summaries(self, start: float, end: float, by: TimeRangeType = "TraceId", token: str | None = None) -> SummaryPage:
+        """Summaries of the traces in a time range, oldest first, a page at a time.
 
-    A subsegment that was sent on its own is embedded in the segment or subsegment it belongs to; where that is not (yet)
-    known it stays a document of its own, with ``type`` and ``parent_id``.
-    """
-    trees: dict[str, dict[str, Any]] = {}
-    for stored in documents:
-        trees[stored.id] = orjson.loads(stored.document)
-    # Everything that can be a parent: documents and what is embedded in them. A document wins over an embedded namesake.
-    nodes: dict[str, dict[str, Any]] = {}
-    for tree in trees.values():
-        for node in walk(tree):
-            nodes.setdefault(node["id"], node)
-    nodes.update(trees)
-    own: list[StoredDocument] = []
-    for stored in sorted(documents, key=lambda stored: (stored.start_time, stored.id)):
-        parent = nodes.get(stored.parent_id or "") if stored.independent else None
-        if parent is None or _inside(trees[stored.id], parent):
-            own.append(stored)
-            continue
-        # The member may be there and null.
-        siblings = parent["subsegments"] = parent.get("subsegments") or []
-        # A streamed subsegment may still be in its parent, by its id or as it was then.
-        siblings[:] = [sibling for sibling in siblings if (sibling if isinstance(sibling, str) else sibling["id"]) != stored.id]
-        child = trees[stored.id]
-        for key in _ADDRESS:
-            child.pop(key, None)
-        siblings.append(child)
-    return [trees[stored.id] for stored in own]
+        ``by``: TraceId, when the trace began (its id's seconds, or for a W3C id its earliest segment); Event, when a segment
+        was received; Service, when a segment ended. The pages of one query show the traces there were at its first page.
+        """
+        if start > end:
+            raise AwsError("InvalidRequestException", "StartTime must not be after EndTime")
+        if end - start > MAX_RANGE_SECONDS:
+            raise AwsError("InvalidRequestException", "Time range cannot be longer than 24 hours")
+        query = (start, end, by)
+        if token is None:
+            ((snapshot,),) = self._store.read("SELECT coalesce(max(first_commit), 0) FROM segment")
+            after: tuple[float, str] = (-1.0, "")
+        else:
+            position = read_token(token, query, (int, float, str))
+            if position is None:
+                raise AwsError("InvalidRequestException", "NextToken is not one that this query returned")
+            snapshot, *rest = position
+            after = (rest[0], rest[1])
+        # An id has whole seconds: the trace of second 7 belongs to a range that starts at 7.4.
+        since = float(math.floor(start)) if by == "TraceId" else start
+        column = {"TraceId": "trace_time", "Event": "received", "Service": "end_time"}[by]
+        found = self._store.read(
+            f"""
+            SELECT trace_id, min(trace_time) FILTER (first_commit <= $snapshot) AS began,
+                   max({column}) FILTER ({column} BETWEEN $since AND $until) AS matched
+            FROM segment
+            WHERE trace_id IN (SELECT trace_id FROM segment WHERE {column} BETWEEN $since AND $until AND first_commit <= $snapshot)
+            GROUP BY trace_id
+            HAVING (began > $time OR (began = $time AND trace_id > $id)) {"AND began >= $since" if by == "TraceId" else ""}
+            ORDER BY began, trace_id LIMIT {PAGE_TRACES + 1}
+            """,
+            {"snapshot": snapshot, "since": since, "until": end, "time": after[0], "id": after[1]},
+        )
+        page = found[:PAGE_TRACES]
+        documents = self._documents([row[0] for row in page])
+        summaries = []
+        for trace_id, _, matched in page:
+            summary = summarize(trace_id, documents[trace_id])
+            if by == "Event":
+                summary["MatchedEventTime"] = matched
+            summaries.append(summary)
+        more = len(found) > PAGE_TRACES
+        return SummaryPage(summaries, make_token([snapshot, page[-1][1], page[-1][0]], query) if more else None)
 
+    def batch(self, trace_ids: Sequence[str]) -> tuple[list[Trace], list[str]]:
+        """Whole traces in the order asked for, and the ids of which nothing is stored."""
+        if len(trace_ids) > MAX_TRACE_IDS:
+            raise AwsError("InvalidRequestException", f"TraceIds must hold at most {MAX_TRACE_IDS} ids, not {len(trace_ids)}")
+        for trace_id in trace_ids:
+            if not segments.TRACE_ID.fullmatch(trace_id):
+                raise AwsError(
+                    "InvalidRequestException", f"Invalid trace id '{trace_id}': 1-<8 hexadecimal digits>-<24 hexadecimal digits> expected"
+                )
+        wanted = list(dict.fromkeys(trace_ids))
+        documents = self._documents(wanted)
+        found = []
+        for trace_id in wanted:
+            stored = documents.get(trace_id)
+            if not stored:
+                continue
+            start = min(document.start_time for document in stored)
+            end = max((document.end_time for document in stored if document.end_time is not None), default=start)
+            size = sum(len(document.document.encode()) for document in stored)
+            found.append(Trace(trace_id, round(max(end - start, 0.0), 3), size > MAX_TRACE_BYTES, assemble(stored)))
+        return found, [trace_id for trace_id in wanted if trace_id not in documents]
 
-def walk(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """A document and every subsegment embedded in it."""
-    waiting = [node]
-    while waiting:
-        node = waiting.pop()
-        yield node
-        waiting.extend(child for child in reversed(node.get("subsegments") or []) if isinstance(child, dict))
-
-
-def _inside(tree: dict[str, Any], node: dict[str, Any]) -> bool:
-    """Whether ``node`` is part of ``tree``: documents that name each other as parents must not swallow one another."""
-    return any(part is node for part in walk(tree))
-
-
-def summarize(trace_id: str, documents: Sequence[StoredDocument]) -> dict[str, Any]:
-    """The TraceSummary of a trace, without what only its query knows (MatchedEventTime).
-
-    The root is the earliest segment without a parent in the trace. Not computed, and so absent: root causes, inferred services.
-    """
-    start = min(stored.start_time for stored in documents)
-    end = max((stored.end_time for stored in documents if stored.end_time is not None), default=start)
-    trees = assemble(documents)
-    segments = [tree for tree in trees if tree.get("type") != "subsegment"]
-    summary: dict[str, Any] = {
-        "Id": trace_id,
-        "StartTime": start,
-        "Duration": round(max(end - start, 0.0), 3),
-        "HasFault": False,
-        "HasError": False,
-        "HasThrottle": any(tree.get("throttle") is True for tree in segments),
-        "IsPartial": any(stored.end_time is None for stored in documents),
-        "Http": {},
-        "Annotations": _annotations(trees),
-        "Users": _users(segments),
-        "ServiceIds": _unique(_service(tree) for tree in segments),
-        "ResourceARNs": _unique({"ARN": arn} for tree in trees if isinstance(arn := tree.get("resource_arn"), str)),
-        "InstanceIds": _unique({"Id": value} for tree in segments if (value := _ec2(tree, "instance_id"))),
-        "AvailabilityZones": _unique({"Name": value} for tree in segments if (value := _ec2(tree, "availability_zone"))),
-        "Revision": sum(stored.revision for stored in documents),
-    }
-    root = _root(segments)
-    if root is not None:
-        summary["HasFault"] = root.get("fault") is True
-        summary["HasError"] = root.get("error") is True
-        if root.get("end_time") is not None and not root.get("in_progress"):
-            summary["ResponseTime"] = round(max(root["end_time"] - root["start_time"], 0.0), 3)
-        summary["Http"] = _http(root)
-        summary["EntryPoint"] = _service(root)
-    return summary
-
-
-def _root(segments: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    known = {node["id"] for segment in segments for node in walk(segment)}
-    roots = [segment for segment in segments if segment.get("parent_id") not in known] or list(segments)
-    return min(roots, key=lambda segment: (segment["start_time"], segment["id"]), default=None)
-
-
-def _service(segment: dict[str, Any]) -> dict[str, Any]:
-    """A ServiceId: the segment's name, its origin as the type, and the account it says it ran in."""
-    service: dict[str, Any] = {"Name": segment["name"], "Names": [segment["name"]]}
-    account = _at(segment, "aws", "account_id")
-    if isinstance(account, str):
-        service["AccountId"] = account
-    if isinstance(segment.get("origin"), str):
-        service["Type"] = segment["origin"]
-    return service
-
-
-def _http(segment: dict[str, Any]) -> dict[str, Any]:
-    wanted = {
-        "HttpURL": ("request", "url", str),
-        "HttpStatus": ("response", "status", int),
-        "HttpMethod": ("request", "method", str),
-        "UserAgent": ("request", "user_agent", str),
-        "ClientIp": ("request", "client_ip", str),
-    }
-    found = {name: _at(segment, "http", block, key) for name, (block, key, _) in wanted.items()}
-    return {name: value for name, value in found.items() if isinstance(value, wanted[name][2]) and not isinstance(value, bool)}
-
-
-def _annotations(trees: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Each key's distinct values, with the services whose segments or subsegments carry them."""
-    found: dict[str, dict[tuple[str, Any], list[dict[str, Any]]]] = {}
-    for tree in trees:
-        services = [] if tree.get("type") == "subsegment" else [_service(tree)]
-        for node in walk(tree):
-            for key, value in (node.get("annotations") or {}).items():
-                kind = _annotation_kind(value)
-                if kind is None:
-                    continue
-                carriers = found.setdefault(key, {}).setdefault((kind, value), [])
-                carriers.extend(service for service in services if service not in carriers)
-    return {
-        key: [{"AnnotationValue": {kind: value}, "ServiceIds": carriers} for (kind, value), carriers in values.items()]
-        for key, values in found.items()
-    }
-
-
-def _annotation_kind(value: Any) -> str | None:
-    """The member of AnnotationValue a value goes into; None for what X-Ray does not index (objects, lists, null)."""
-    if isinstance(value, bool):
-        return "BooleanValue"
-    if isinstance(value, int | float):
-        return "NumberValue"
-    return "StringValue" if isinstance(value, str) else None
-
-
-def _users(segments: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    users: dict[str, list[dict[str, Any]]] = {}
-    for segment in segments:
-        if isinstance(user := segment.get("user"), str):
-            services = users.setdefault(user, [])
-            if (service := _service(segment)) not in services:
-                services.append(service)
-    return [{"UserName": user, "ServiceIds": services} for user, services in users.items()]
-
-
-def _ec2(segment: dict[str, Any], key: str) -> str | None:
-    value = _at(segment, "aws", "ec2", key)
-    return value if isinstance(value, str) else None
-
-
-def _at(value: Any, *keys: str) -> Any:
-    for key in keys:
-        value = value.get(key) if isinstance(value, dict) else None
-    return value
-
-
-def _unique(values: Iterator[dict[str, Any]] | Any) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    for value in values:
-        if value not in found:
-            found.append(value)
-    return found
+    def _documents(self, trace_ids: Sequence[str]) -> dict[str, list[StoredDocument]]:
+        found: dict[str, list[StoredDocument]] = {}
+        if trace_ids:
+            marks = ", ".join("?" for _ in trace_ids)
+            rows = self._store.read(
+                f"""SELECT trace_id, id, parent_id, independent, start_time, end_time, received, revision, document
+                    FROM segment WHERE trace_id IN ({marks})""",
+                list(trace_ids),
+            )
+            for row in rows:
+                found.setdefault(row[0], []).append(StoredDocument(*row))
+        return found

@@ -1,0 +1,24 @@
+"""X-Ray's operations: members of the request in, members of the answer out. Times are epoch seconds, as rest-json has them.
+
+One module a family of operations; each has a class whose ``handlers`` names the operations it answers.
+"""
+
+from __future__ import annotations
+
+from localstack.aws.xray.models import XRay
+from localstack.aws.xray.responses.account import AccountResponses
+from localstack.aws.xray.responses.common import Handler
+from localstack.aws.xray.responses.groups import GroupResponses
+from localstack.aws.xray.responses.sampling import SamplingResponses
+from localstack.aws.xray.responses.tagging import TagResponses
+from localstack.aws.xray.responses.traces import TraceResponses
+
+#: What the X-Ray SDK's sampler asks the daemon's proxy for, unsigned: "Using X-Ray service sampling with the REST API".
+UNSIGNED = frozenset({"GetSamplingRules", "GetSamplingTargets"})
+
+FAMILIES = (TraceResponses, SamplingResponses, GroupResponses, TagResponses, AccountResponses)
+
+
+def handlers(xray: XRay) -> dict[str, Handler]:
+    """Every operation that is built, by name; any other one of the service model is not implemented."""
+    return {name: handler for family in FAMILIES for name, handler in family(xray).handlers.items()}

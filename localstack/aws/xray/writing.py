@@ -1,0 +1,41 @@
+"""Writing traces: what PutTraceSegments stores, and how often it was delivered. Knows no HTTP and no JSON body."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from localstack.aws.errors import AwsError
+from localstack.aws.xray import segments
+from localstack.aws.xray.segments import Rejected
+from localstack.store import Store
+
+#: "Up to 50 segment documents" a call.
+MAX_DOCUMENTS = 50
+
+
+class Segments:
+    """The segment documents of one account in one region."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def put(self, documents: Sequence[str]) -> list[Rejected]:
+        """Store the valid documents; returns when they are committed. The rest comes back with what is wrong."""
+        if len(documents) > MAX_DOCUMENTS:
+            raise AwsError(
+                "InvalidRequestException", f"TraceSegmentDocuments must hold at most {MAX_DOCUMENTS} documents, not {len(documents)}"
+            )
+        now = time.time()
+        parsed = [segments.parse(document, now) for document in documents]
+        valid = [segment for segment in parsed if not isinstance(segment, Rejected)]
+        self._store.append({"segment": segments.to_arrow(valid, now)})
+        return [segment for segment in parsed if isinstance(segment, Rejected)]
+
+    def deliveries(self, limit: int = 1000) -> list[dict[str, Any]]:
+        """Segments that came more than once in the same form, newest first; X-Ray's own API cannot say it."""
+        return self._store.read_dicts(
+            f"""SELECT trace_id, id, name, deliveries FROM segment WHERE deliveries > 1
+                ORDER BY received DESC, trace_id, id LIMIT {int(limit)}"""
+        )
