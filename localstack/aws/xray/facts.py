@@ -16,7 +16,8 @@ The rules, where the developer guide leaves them open, are ours:
 - An **edge** leads from the owner of a segment's parent to that segment (``via``: the parent, where that is a subsegment), from the
   owner of a call to the node inferred of it (``via``: the call), and from the client (``source`` None) to each segment whose parent
   is absent or not in the trace: an *entry*. What an edge took and how it ended is the caller's view, the ``via`` subsegment's,
-  where there is one that is a call; else the called segment's own.
+  where there is one that is a call; else the called segment's own. Its ``alias`` is what the caller took the called segment for: the
+  service inferred of such a call (name and type; no account). None where ``via`` is no call, and where the target is inferred itself.
 - The trace's **root** is its earliest entry by (start_time, id); where segments are each other's parents, the earliest segment.
 - ``ok`` is: complete, and none of error, fault, throttle. The flags are the documents' own; they are not made of status codes.
 - Times are epoch seconds. Ids are 16 lower-case hexadecimal digits. A documented field with a value of another type than the
@@ -91,6 +92,7 @@ class Edge:
     start_time: float
     end_time: float | None
     flags: Flags
+    alias: Service | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,7 @@ SCHEMA = (
         via UBIGINT,
         source_name VARCHAR, source_type VARCHAR, source_account_id VARCHAR,
         target_name VARCHAR NOT NULL, target_type VARCHAR, target_account_id VARCHAR,
+        alias_name VARCHAR, alias_type VARCHAR,   -- what the caller took the target for; NULL where it is inferred of just that
         start_time DOUBLE NOT NULL,
         end_time DOUBLE,
         ok BOOLEAN NOT NULL, error BOOLEAN NOT NULL, fault BOOLEAN NOT NULL, throttle BOOLEAN NOT NULL
