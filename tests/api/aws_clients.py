@@ -13,14 +13,16 @@ from typing import Any
 
 import boto3
 import botocore.config
-import botocore.exceptions
-import orjson
 
+from tests.api.aws_answers import Members, checked
 from tests.api.servers import Vendor
 
 
-def client(vendor: Vendor, service: str, **overrides: Any) -> Any:
-    """A boto3 client that asks once (no retries); for X-Ray and Logs it fails when an answer breaks the service model."""
+def client(vendor: Vendor, service: str, members: Members | None = None, **overrides: Any) -> Any:
+    """A boto3 client that asks once (no retries); for X-Ray and Logs it fails when an answer breaks the service model.
+
+    ``members`` collects what came in the answers.
+    """
     arguments = {
         "endpoint_url": vendor.url,
         "region_name": vendor.settings.aws_region,
@@ -32,54 +34,8 @@ def client(vendor: Vendor, service: str, **overrides: Any) -> Any:
     make: Any = boto3.client
     made = make(service, **(arguments | overrides))
     if service in ("xray", "logs"):
-        made.meta.events.register("before-parse.*", _check_answer)
+        checked(made, members)
     return made
-
-
-def _check_answer(operation_model: Any, response_dict: dict[str, Any], **_: Any) -> None:
-    headers = response_dict["headers"]
-    if len(response_dict["body"]) < int(headers.get("content-length", 0)):
-        # The vendor was killed while it answered; botocore takes what came for the whole.
-        raise botocore.exceptions.ConnectionClosedError(endpoint_url=operation_model.name)
-    assert headers.get("x-amzn-requestid"), "an answer without x-amzn-RequestId"
-    if response_dict["status_code"] == 200:
-        answer = orjson.loads(response_dict["body"])
-        if operation_model.output_shape is None:
-            assert answer == {}
-        else:
-            assert_matches(operation_model.output_shape, answer, operation_model.name)
-
-
-def assert_matches(shape: Any, value: Any, where: str) -> None:
-    """Fail where ``value``, as it came over the wire, is not what the model's output shape allows."""
-    kind = shape.type_name
-    if kind == "structure":
-        assert isinstance(value, dict), where
-        unknown = set(value) - set(shape.members)
-        assert not unknown, f"{where} has members the model does not know: {unknown}"
-        absent = set(shape.required_members) - set(value)
-        assert not absent, f"{where} lacks {absent}"
-        for name, member in value.items():
-            assert_matches(shape.members[name], member, f"{where}.{name}")
-    elif kind == "list":
-        assert isinstance(value, list), where
-        for index, element in enumerate(value):
-            assert_matches(shape.member, element, f"{where}[{index}]")
-    elif kind == "map":
-        assert isinstance(value, dict), where
-        for key, element in value.items():
-            assert_matches(shape.value, element, f"{where}[{key}]")
-    elif kind == "string":
-        assert isinstance(value, str), f"{where}: {value!r}"
-        limits = shape.metadata
-        assert limits.get("min", 0) <= len(value) <= limits.get("max", len(value)), f"{where}: {value!r}"
-        assert value in limits.get("enum", [value]), f"{where}: {value!r}"
-    elif kind == "boolean":
-        assert isinstance(value, bool), f"{where}: {value!r}"
-    else:
-        numbers: tuple[type, ...] = (int,) if kind in ("integer", "long") else (int, float)
-        assert isinstance(value, numbers), f"{where}: {value!r}"
-        assert not isinstance(value, bool), f"{where}: {value!r}"
 
 
 def aws_cli(vendor: Vendor, home: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
