@@ -102,7 +102,13 @@ def test_bad_rules_are_refused_and_nothing_is_kept(xray: Any) -> None:
     refused(create(Attributes={"k": ""}), "InvalidRequestException", "Attributes")
     refused(create(RuleName="n" * 33), "InvalidRequestException", "less than or equal to 32")
     refused(create(RuleARN="arn"), "InvalidRequestException", "RuleARN")
-    refused(create(SamplingRateBoost={"MaxRate": 0.5, "CooldownWindowMinutes": 5}), "NotImplementedException", "SamplingRateBoost", 501)
+    refused(create(SamplingRateBoost={"MaxRate": 1.5, "CooldownWindowMinutes": 5}), "InvalidRequestException", "MaxRate")
+    refused(create(Attributes={str(n): "v" for n in range(6)}), "InvalidRequestException", "less than or equal to 5")
+    refused(create(URLPath="/" * 129), "InvalidRequestException", "less than or equal to 128")
+    refused(create(RuleName="two\nlines"), "InvalidRequestException", "printable")
+    refused(create(RuleName="Default"), "InvalidRequestException", "already exists")
+    many = [{"Key": f"k{n}", "Value": "v"} for n in range(51)]
+    refused(lambda: xray.create_sampling_rule(SamplingRule=RULE, Tags=many), "InvalidRequestException", "50")
     assert list(rules(xray)) == ["Default"]
     create()()
     refused(create(), "InvalidRequestException", "already exists")

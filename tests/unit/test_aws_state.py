@@ -24,8 +24,9 @@ def document(**fields: Any) -> str:
 
 def test_a_file_from_before_a_migration_keeps_its_segments_and_knows_them_again(tmp_path: Path) -> None:
     path = tmp_path / "aws.duckdb"
-    assert MIGRATIONS[-len(ID_BITS) :] == ID_BITS
-    old = Store(path, APPLICATION, MIGRATIONS[: -len(ID_BITS)])
+    before = MIGRATIONS.index(ID_BITS[0])
+    assert MIGRATIONS[before : before + len(ID_BITS)] == ID_BITS
+    old = Store(path, APPLICATION, MIGRATIONS[:before])
 
     def write(db: duckdb.DuckDBPyConnection) -> None:
         db.execute(

@@ -1,14 +1,17 @@
 """Sampling rules, and the targets that split a rule's reservoir among the clients that use it.
 
-Source: "Configuring sampling rules" and "Using X-Ray service sampling with the REST API" in the X-Ray developer guide, and the API
-reference of GetSamplingTargets. Rules are only stored here; clients match requests against them.
+Source: "Configuring sampling rules", "Using X-Ray service sampling with the REST API" and "Configuring adaptive sampling" in the X-Ray
+developer guide, and the API reference of GetSamplingTargets. Rules are only stored here; clients match requests against them.
+
+How X-Ray divides a reservoir and when it boosts a rate it does not say; :func:`shares` and :func:`boost_rate` are ours.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import duckdb
@@ -16,7 +19,7 @@ import orjson
 
 from localstack.aws import tags
 from localstack.aws.accounts import ACCOUNT_ID
-from localstack.aws.errors import AwsError, not_implemented
+from localstack.aws.errors import AwsError
 from localstack.store import Store
 
 SCHEMA = (
@@ -28,6 +31,15 @@ SCHEMA = (
     )""",
 )
 
+#: Adaptive sampling came later than the tables above, which files already have.
+BOOST_SCHEMA = (
+    """CREATE TABLE sampling_anomaly (
+        rule_name VARCHAR NOT NULL, service_name VARCHAR NOT NULL, received DOUBLE NOT NULL,
+        anomalies BIGINT NOT NULL, sampled BIGINT NOT NULL
+    )""",
+    "CREATE TABLE sampling_boost (rule_name VARCHAR PRIMARY KEY, rate DOUBLE NOT NULL, began DOUBLE NOT NULL, ends DOUBLE NOT NULL)",
+)
+
 DEFAULT_RULE = "Default"
 MAX_RULES = 25
 
@@ -37,12 +49,22 @@ INTERVAL_SECONDS = 10
 CLIENT_SECONDS = 2 * INTERVAL_SECONDS
 #: How long a quota is good for: over the next report, so that there is no gap.
 QUOTA_SECONDS = 2 * INTERVAL_SECONDS
-#: Statistics are summed up over windows of this length, and kept for that long.
+#: Statistics are summed up over windows of this length ("for a 10-second window"), and kept for that long.
 SUMMARY_SECONDS = 10
 STATISTICS_SECONDS = 24 * 3600
+#: How far ahead a client's clock may be, as for signatures; what it reports later than that has no place in a window.
+CLOCK_SECONDS = 300
+
+#: "Brief sampling boosts (up to 1 minute)".
+BOOST_SECONDS = 60
+#: Anomalous requests that shall be recorded an interval: one a second, as the Default rule's reservoir has it. Ours.
+ANOMALIES_WANTED = INTERVAL_SECONDS
 
 #: What a rule may not leave to the service model, where the member's type says nothing.
 _RANGES = {"Priority": (1, 9999), "FixedRate": (0, 1), "ReservoirSize": (0, 2**31 - 1)}
+
+_BOOST = "SamplingRateBoost"
+_DEFAULT_CHANGES = frozenset({"FixedRate", "ReservoirSize", _BOOST})
 
 
 @dataclass(frozen=True)
@@ -61,6 +83,7 @@ class Targets:
     documents: list[dict[str, Any]]
     last_modification: float
     unprocessed: list[dict[str, str]]
+    unprocessed_boosts: list[dict[str, str]] = field(default_factory=list)
 
 
 class Sampling:
@@ -96,6 +119,8 @@ class Sampling:
         name = members.get("RuleName")
         if not name:
             raise AwsError("InvalidRequestException", "RuleName is required")
+        if not str(name).isprintable() or str(name) != str(name).strip():
+            raise AwsError("InvalidRequestException", "RuleName must be printable, without white space around it")
         _check(members)
         now = time.time()
         arn = self._arn + str(name)
@@ -112,20 +137,24 @@ class Sampling:
             if tagged:
                 tags.change(db, arn, dict(tagged))
 
-        self._store.transact(work)
+        try:
+            self._store.transact(work)
+        except tags.TooManyTags:
+            raise AwsError("InvalidRequestException", f"Tags: a resource has at most {tags.MAX_TAGS}") from None
         return rule
 
     def update(self, changes: Mapping[str, Any]) -> Rule:
-        """Change the members given. Of the default rule only FixedRate and ReservoirSize."""
+        """Change the members given. Of the default rule only how much it samples: "you can configure the rate and reservoir"."""
         name = self._addressed(changes)
         _check(changes)
 
         def work(db: duckdb.DuckDBPyConnection) -> Rule:
             rule = _existing(db, name)
             new = {key: value for key, value in changes.items() if key not in ("RuleName", "RuleARN")}
-            if name == DEFAULT_RULE and (fixed := sorted(set(new) - {"FixedRate", "ReservoirSize"})):
+            if name == DEFAULT_RULE and (fixed := sorted(set(new) - _DEFAULT_CHANGES)):
                 raise AwsError(
-                    "InvalidRequestException", f"Of the default rule only FixedRate and ReservoirSize can change, not {', '.join(fixed)}"
+                    "InvalidRequestException",
+                    f"Of the default rule only {', '.join(sorted(_DEFAULT_CHANGES))} can change, not {', '.join(fixed)}",
                 )
             updated = Rule(rule.members | new, rule.created, time.time())
             _write(db, updated)
@@ -142,31 +171,30 @@ class Sampling:
         def work(db: duckdb.DuckDBPyConnection) -> Rule:
             rule = _existing(db, name)
             db.execute("DELETE FROM sampling_rule WHERE name = ?", [name])
-            db.execute("DELETE FROM sampling_statistic WHERE rule_name = ?", [name])
+            for table in ("sampling_statistic", "sampling_anomaly", "sampling_boost"):
+                db.execute(f"DELETE FROM {table} WHERE rule_name = ?", [name])
             tags.forget(db, rule.members["RuleARN"])
             _changed(db, time.time())
             return rule
 
         return self._store.transact(work)
 
-    def targets(self, statistics: Sequence[Mapping[str, Any]]) -> Targets:
+    def targets(self, statistics: Sequence[Mapping[str, Any]], boosts: Sequence[Mapping[str, Any]] = ()) -> Targets:
         """Take what clients report of their sampling, and answer each with its quota for the next interval.
 
-        A rule's reservoir is shared evenly among the clients that reported in the last interval; where it does not divide,
-        the first clients by id get one more, so that the shares add up to the reservoir.
+        ``statistics``, ``boosts``: SamplingStatisticsDocuments and SamplingBoostStatisticsDocuments of the API. A rule's reservoir
+        is shared among the clients that reported within CLIENT_SECONDS, see :func:`shares`; a client that goes away is
+        forgotten when the quota it was last given has expired, so that the quotas that count never add up to more.
         """
         now = time.time()
 
         def work(db: duckdb.DuckDBPyConnection) -> Targets:
-            db.execute("DELETE FROM sampling_statistic WHERE received < ?", [now - STATISTICS_SECONDS])
-            rules = {rule.members["RuleName"]: rule for rule in _all(db)}
-            unprocessed = []
-            known = []
-            for entry in statistics:
-                if entry["RuleName"] not in rules:
-                    unprocessed.append({"RuleName": entry["RuleName"], "ErrorCode": "404", "Message": "There is no such sampling rule"})
-                    continue
-                known.append(entry)
+            for table in ("sampling_statistic", "sampling_anomaly"):
+                db.execute(f"DELETE FROM {table} WHERE received < ?", [now - STATISTICS_SECONDS])
+            rules = {rule.members["RuleName"]: rule.members for rule in _all(db)}
+            known, unprocessed = _sort_out(statistics, rules, now)
+            boosted, unprocessed_boosts = _sort_out(boosts, {name: rule for name, rule in rules.items() if _BOOST in rule}, now)
+            for entry in known:
                 db.execute(
                     "INSERT INTO sampling_statistic VALUES (?, ?, ?, ?, ?, ?, ?)",
                     [
@@ -179,35 +207,34 @@ class Sampling:
                         entry.get("BorrowCount", 0),
                     ],
                 )
-            documents = []
-            for entry in known:
-                members = rules[entry["RuleName"]].members
-                rows = db.execute(
-                    "SELECT DISTINCT client_id FROM sampling_statistic WHERE rule_name = ? AND received > ? ORDER BY client_id",
-                    [entry["RuleName"], now - CLIENT_SECONDS],
-                ).fetchall()
-                clients = [row[0] for row in rows]
-                share, rest = divmod(members["ReservoirSize"], len(clients))
-                documents.append(
-                    {
-                        "RuleName": entry["RuleName"],
-                        "FixedRate": members["FixedRate"],
-                        "ReservoirQuota": share + (clients.index(entry["ClientID"]) < rest),
-                        "ReservoirQuotaTTL": int(now) + QUOTA_SECONDS,
-                        "Interval": INTERVAL_SECONDS,
-                    }
+            for entry in boosted:
+                db.execute(
+                    "INSERT INTO sampling_anomaly VALUES (?, ?, ?, ?, ?)",
+                    [entry["RuleName"], entry["ServiceName"], now, entry["AnomalyCount"], entry["SampledAnomalyCount"]],
                 )
+            for name in dict.fromkeys(entry["RuleName"] for entry in boosted):
+                _trigger_boost(db, rules[name], now)
+            documents = [_target(db, rules[entry["RuleName"]], entry["ClientID"], now) for entry in known]
             ((modified,),) = db.execute("SELECT coalesce(max(changed), 0) FROM sampling_change").fetchall()
-            return Targets(documents, modified, unprocessed)
+            # The X-Ray SDK compares whole seconds: a change in the second in which it fetched the rules would escape it until the
+            # next fetch, five minutes on. A second later, what it fetches anew at worst is what it has.
+            return Targets(documents, modified + 1, unprocessed, unprocessed_boosts)
 
         return self._store.transact(work)
 
-    def statistics(self) -> list[dict[str, Any]]:
-        """What clients reported, summed up by rule and time."""
+    def statistics(self, after: tuple[float, str] | None, limit: int) -> list[dict[str, Any]]:
+        """What clients reported, summed up by rule and window of SUMMARY_SECONDS, oldest first.
+
+        ``after``: time and rule of the last summary of the page before; pages stay in place while clients report.
+        """
+        slot, rule = after or (-math.inf, "")
         rows = self._store.read(
             f"""SELECT rule_name, floor(reported / {SUMMARY_SECONDS}) * {SUMMARY_SECONDS} AS slot,
                        sum(requests), sum(borrowed), sum(sampled)
-                FROM sampling_statistic GROUP BY ALL ORDER BY slot, rule_name"""
+                FROM sampling_statistic WHERE received >= $since
+                GROUP BY ALL HAVING slot > $slot OR (slot = $slot AND rule_name > $rule)
+                ORDER BY slot, rule_name LIMIT {int(limit)}""",
+            {"since": time.time() - STATISTICS_SECONDS, "slot": slot, "rule": rule},
         )
         return [
             {"RuleName": name, "Timestamp": slot, "RequestCount": int(requests), "BorrowCount": int(borrowed), "SampledCount": int(sampled)}
@@ -228,9 +255,94 @@ class Sampling:
         return str(name) if name else str(arn).removeprefix(self._arn)
 
 
+def shares(reservoir: int, demands: Mapping[str, int]) -> dict[str, int]:
+    """Divide ``reservoir``, requests a second, among clients with these ``demands``, requests a second each. Pure.
+
+    Max-min fair: nobody gets less than the smaller of its demand and an even share, and what some do not need goes to those who
+    need more. What nobody needs is divided evenly, for bursts. Where it does not divide, the first clients by id get one more. The
+    shares add up to the reservoir.
+    """
+    granted: dict[str, int] = {}
+    left = reservoir
+    for number, client in enumerate(sorted(demands, key=lambda client: (demands[client], client))):
+        granted[client] = min(demands[client], left // (len(demands) - number))
+        left -= granted[client]
+    clients = sorted(demands)
+    # Fewer are left than there are clients that need more, or nobody needs more.
+    needy = [client for client in clients if granted[client] < demands[client]]
+    each, rest = divmod(left, len(needy or clients)) if clients else (0, 0)
+    for number, client in enumerate(needy or clients):
+        granted[client] += each + (number < rest)
+    return granted
+
+
+def boost_rate(fixed_rate: float, max_rate: float, anomalies: int, sampled: int) -> float | None:
+    """The rate that would record ANOMALIES_WANTED of an interval's anomalous requests; None where no boost is called for. Pure.
+
+    ``anomalies``: anomalous requests all services reported for the rule in the last interval, ``sampled``: how many of them were
+    recorded. "X-Ray calculates the minimum boost needed to capture error traces. If your baseline rate captures enough data, no
+    boost occurs"; the result lies above ``fixed_rate`` and is at most ``max_rate``.
+    """
+    wanted = min(anomalies, ANOMALIES_WANTED)
+    if sampled >= wanted:
+        return None
+    rate = min(wanted / anomalies, max_rate)
+    return rate if rate > fixed_rate else None
+
+
+def _sort_out(
+    entries: Sequence[Mapping[str, Any]], rules: Mapping[str, Any], now: float
+) -> tuple[list[Mapping[str, Any]], list[dict[str, str]]]:
+    """The statistics that can be used, and UnprocessedStatistics for the rest."""
+    known: list[Mapping[str, Any]] = []
+    unprocessed: list[dict[str, str]] = []
+    for entry in entries:
+        name = entry["RuleName"]
+        if name not in rules:
+            unprocessed.append({"RuleName": name, "ErrorCode": "404", "Message": f"There is no such sampling rule: {name}"})
+        elif not now - STATISTICS_SECONDS <= entry["Timestamp"] <= now + CLOCK_SECONDS:
+            unprocessed.append({"RuleName": name, "ErrorCode": "400", "Message": f"Timestamp {entry['Timestamp']} is not the current time"})
+        else:
+            known.append(entry)
+    return known, unprocessed
+
+
+def _target(db: duckdb.DuckDBPyConnection, rule: Mapping[str, Any], client: str, now: float) -> dict[str, Any]:
+    """The SamplingTargetDocument of a client that has just reported."""
+    rows = db.execute(
+        "SELECT client_id, max(requests) FROM sampling_statistic WHERE rule_name = ? AND received > ? GROUP BY client_id",
+        [rule["RuleName"], now - CLIENT_SECONDS],
+    ).fetchall()
+    quotas = shares(rule["ReservoirSize"], {one: math.ceil(requests / INTERVAL_SECONDS) for one, requests in rows})
+    target = {
+        "RuleName": rule["RuleName"],
+        "FixedRate": rule["FixedRate"],
+        "ReservoirQuota": quotas[client],
+        "ReservoirQuotaTTL": int(now) + QUOTA_SECONDS,
+        "Interval": INTERVAL_SECONDS,
+    }
+    boosts = db.execute("SELECT rate, ends FROM sampling_boost WHERE rule_name = ? AND ends > ?", [rule["RuleName"], now]).fetchall()
+    if boosts and _BOOST in rule:
+        target["SamplingBoost"] = {"BoostRate": boosts[0][0], "BoostRateTTL": boosts[0][1]}
+    return target
+
+
+def _trigger_boost(db: duckdb.DuckDBPyConnection, rule: Mapping[str, Any], now: float) -> None:
+    """Begin a boost of the rule, for all its clients, where the last interval's anomalies call for one and the window allows it."""
+    settings = rule[_BOOST]
+    last = db.execute("SELECT began, ends FROM sampling_boost WHERE rule_name = ?", [rule["RuleName"]]).fetchall()
+    if last and now < max(last[0][0] + settings["CooldownWindowMinutes"] * 60, last[0][1]):
+        return
+    ((anomalies, sampled),) = db.execute(
+        "SELECT coalesce(sum(anomalies), 0), coalesce(sum(sampled), 0) FROM sampling_anomaly WHERE rule_name = ? AND received > ?",
+        [rule["RuleName"], now - INTERVAL_SECONDS],
+    ).fetchall()
+    rate = boost_rate(rule["FixedRate"], settings["MaxRate"], int(anomalies), int(sampled))
+    if rate is not None:
+        db.execute("INSERT OR REPLACE INTO sampling_boost VALUES (?, ?, ?, ?)", [rule["RuleName"], rate, now, now + BOOST_SECONDS])
+
+
 def _check(members: Mapping[str, Any]) -> None:
-    if "SamplingRateBoost" in members:
-        raise not_implemented("SamplingRateBoost (adaptive sampling)")
     for key, (low, high) in _RANGES.items():
         if key in members and not low <= members[key] <= high:
             raise AwsError("InvalidRequestException", f"{key} must be between {low} and {high}, not {members[key]}")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from localstack.aws.errors import not_implemented
+from localstack.aws.errors import AwsError
+from localstack.aws.tokens import make_token, read_token
 from localstack.aws.xray.models import XRay
-from localstack.aws.xray.responses.common import Handler, Members, page, read_tags
+from localstack.aws.xray.responses.common import PAGE_ENTRIES, Handler, Members, page, read_tags
 from localstack.aws.xray.sampling import Rule
 
 
@@ -37,18 +38,27 @@ class SamplingResponses:
         return {"SamplingRuleRecord": _rule_record(self._xray.sampling.delete(members))}
 
     def get_sampling_targets(self, members: Members) -> dict[str, Any]:
-        if members.get("SamplingBoostStatisticsDocuments"):
-            raise not_implemented("SamplingBoostStatisticsDocuments (adaptive sampling)")
-        targets = self._xray.sampling.targets(members["SamplingStatisticsDocuments"])
+        targets = self._xray.sampling.targets(members["SamplingStatisticsDocuments"], members.get("SamplingBoostStatisticsDocuments", ()))
         return {
             "SamplingTargetDocuments": targets.documents,
             "LastRuleModification": targets.last_modification,
             "UnprocessedStatistics": targets.unprocessed,
+            "UnprocessedBoostStatistics": targets.unprocessed_boosts,
         }
 
     def get_sampling_statistic_summaries(self, members: Members) -> dict[str, Any]:
-        summaries, more = page(self._xray.sampling.statistics(), members.get("NextToken"), "GetSamplingStatisticSummaries")
-        return {"SamplingStatisticSummaries": summaries} | more
+        query = "GetSamplingStatisticSummaries"
+        position = None
+        if "NextToken" in members:
+            position = read_token(members["NextToken"], query, (float, str))
+            if position is None:
+                raise AwsError("InvalidRequestException", "NextToken is not one that this operation returned")
+        found = self._xray.sampling.statistics((position[0], position[1]) if position else None, PAGE_ENTRIES + 1)
+        answer: dict[str, Any] = {"SamplingStatisticSummaries": found[:PAGE_ENTRIES]}
+        if len(found) > PAGE_ENTRIES:
+            last = found[PAGE_ENTRIES - 1]
+            answer["NextToken"] = make_token([last["Timestamp"], last["RuleName"]], query)
+        return answer
 
 
 def _rule_record(rule: Rule) -> dict[str, Any]:
