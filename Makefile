@@ -16,7 +16,7 @@ ARGS ?=
 # A setting given on the command line (make demo REQUESTS=300) is exported to every command by make itself.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup setup-dev demo up down status logs load compare trace doctor start stop restart kill test test-unit test-api \
+.PHONY: help setup setup-dev demo up down status logs load compare trace doctor init start stop restart kill test test-unit test-api \
 	test-system test-faults check format bench collector lock docs clean distclean
 
 help: ## list this
@@ -56,6 +56,9 @@ logs: setup ## the last lines of every log, or of one (NAME=, LINES=, FOLLOW=1)
 
 doctor: setup ## what could keep it from running, each with the next command
 	@$(PY) -m compose doctor
+
+init: setup ## make the sampling rule and the group in X-Ray where they are missing (make up does it)
+	@$(PY) -m compose init
 
 # --- Break it
 

@@ -1,4 +1,4 @@
-"""Runs the sandbox: ``python -m compose up|down|status|logs|doctor|start|stop|kill|restart``. Make's targets call it.
+"""Runs the sandbox: ``python -m compose up|down|status|logs|doctor|init|start|stop|kill|restart``. Make's targets call it.
 
 Exit status: 0 done (for status: everything runs), 1 it could not be done (or something does not run), 2 a wrong setting
 or wrong arguments.
@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from compose.settings import ConfigurationError, Settings, load_or_exit
+from compose.settings import Backend, ConfigurationError, Settings, load_or_exit
 
 
 def say(text: str) -> None:
@@ -32,8 +32,29 @@ def _up(settings: Settings, _arguments: argparse.Namespace) -> int:
     for process in running:
         where = ", ".join(f"{port.number} {port.use}" for port in process.ports if "hop" not in port.use)
         say(f"  {process.name:<12} {process.what:<{width}}  {where}")
+    if settings.mode == "online" or any(process.name == "aws" for process in running):
+        _init_xray(settings, "up")
     say("next: make load, make compare; make status, make logs NAME=cruddur; make down")
     return 0
+
+
+def _init_xray(settings: Settings, prefix: str) -> int:
+    """Sampling rule and group. What goes wrong is said; nothing else depends on them."""
+    from compose import init
+
+    if not init.wanted(settings):
+        return 0
+    try:
+        return 0 if init.ensure(settings, lambda text: say(f"{prefix}: {text}")) else 1
+    except init.InitError as error:
+        say(f"{prefix}: neither sampling rule nor group were looked after: {error}")
+        return 1
+
+
+def _init(settings: Settings, _arguments: argparse.Namespace) -> int:
+    if Backend.XRAY not in settings.backends:
+        say("init: nothing to make, xray is not in BACKENDS")
+    return _init_xray(settings, "init")
 
 
 def _down(settings: Settings, _arguments: argparse.Namespace) -> int:
@@ -128,6 +149,7 @@ def _parser() -> argparse.ArgumentParser:
     add("down", _down, "end every process of this sandbox")
     add("status", _status, "what runs")
     add("doctor", _doctor, "what could keep it from running, each with the next command")
+    add("init", _init, "make the sampling rule and the group in X-Ray, where they are missing")
     add("clean", _clean, "down, then remove databases, queues, logs and runs")
     add("hint", _hint, "what to do with a running sandbox")
     logs = add("logs", _logs, "the last lines of one process's log, or of all")

@@ -255,6 +255,23 @@ def test_a_port_of_another_sandbox_is_named_too(sandbox: Tiny, tmp_path: Path) -
     assert "http.server" in up.err
 
 
+# --- X-Ray's rule and group
+
+
+def test_up_goes_on_without_x_ray_and_says_what_was_not_made(sandbox: Tiny) -> None:
+    """The process called aws serves, but is no X-Ray."""
+    port = sandbox.add("aws")
+    up = sandbox.ok("up", AWS_PORT=str(port))
+    assert f"up: neither sampling rule nor group were looked after: X-Ray (http://127.0.0.1:{port}) does not answer: " in up.err
+    assert "make init" in up.err
+    assert serves(port)
+
+
+def test_init_without_x_ray_has_nothing_to_make(sandbox: Tiny) -> None:
+    sandbox.add("one")
+    assert sandbox.ok("init", BACKENDS="rollbar").err == "init: nothing to make, xray is not in BACKENDS\n"
+
+
 # --- One process
 
 

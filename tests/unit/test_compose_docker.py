@@ -27,8 +27,8 @@ DOCKER = ROOT / "compose" / "docker"
 SPECIFICATION = Path(__file__).parent / "compose_spec"
 KEYS = dict.fromkeys(("HONEYCOMB_API_KEY", "ROLLBAR_ACCESS_TOKEN", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "key")
 MODES = {"offline": {}, "online": KEYS}
-#: Services of Docker Compose that are no process of ours.
-BESIDE = {"postgres"}
+#: Services of Docker Compose that are no process of ours: not our program, and one that ends.
+BESIDE = {"postgres", "init"}
 #: Settings that say where a process listens and keeps its state. Inside a container both are fixed.
 FIXED = {"STATE_DIR", "MODE"}
 
@@ -148,7 +148,7 @@ def test_services_name_only_settings_that_exist(mode: str) -> None:
     ours = {name.upper() for name in Settings.model_fields}
     others = {"OTEL_EXPORTER_OTLP_ENDPOINT", "AWS_XRAY_DAEMON_ADDRESS", "XRAY_DAEMON_HOST", "COLLECTOR_QUEUE_DIR"}
     for name, service in composed(mode)["services"].items():
-        if name not in BESIDE:
+        if name != "postgres":
             assert set(service["environment"]) <= ours | others | set(COLLECTOR_ENVIRONMENT), name
 
 
@@ -194,6 +194,18 @@ def test_commands_are_those_of_the_processes(mode: str) -> None:
         else:
             # "python -m gunicorn …" here, "gunicorn …" there.
             assert list(process.command)[-2:] == services[name]["command"][-2:], name
+
+
+def test_rule_and_group_are_made_once_and_before_the_application_asks_for_rules(mode: str) -> None:
+    services = composed(mode)["services"]
+    service = services["init"]
+    assert service["command"] == ["python", "-m", "compose", "init"]
+    assert service["restart"] == "no"
+    assert services["cruddur"]["depends_on"]["init"] == {"condition": "service_completed_successfully", "required": False}
+    # The same X-Ray, with the same key, as the application's.
+    assert service["environment"].items() <= services["cruddur"]["environment"].items()
+    needed = {name for name in supervised(mode)["cruddur"].environment if name.startswith("AWS_") and not name.endswith("_PORT")}
+    assert needed | {"MODE", "BACKENDS", "XRAY_ENDPOINT"} <= set(service["environment"])
 
 
 def test_the_collector_image_is_the_version_that_is_built_here(mode: str) -> None:
