@@ -18,7 +18,7 @@ from localstack.aws.protocol import Service
 from localstack.aws.routing import LOCAL_PREFIX, is_signed, service_of
 from localstack.aws.signature import Verifier
 from localstack.aws.state import State
-from localstack.aws.xray.responses import UNSIGNED, handlers
+from localstack.aws.xray.responses import MENDS, UNSIGNED, handlers
 from localstack.store import StoreClosed
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Application:
         self._state = state
         self._verifier = verifier
         self._others: WSGIApplication = others or Moto()
-        self._xray = Service("xray", invalid="InvalidRequestException")
+        self._xray = Service("xray", invalid="InvalidRequestException", mends=MENDS)
         self._logs = Service("logs", invalid="InvalidParameterException")
         self._handlers: dict[str, tuple[Service, Mapping[str, Handler], frozenset[str]]] = {
             "xray": (self._xray, handlers(state.xray), UNSIGNED),

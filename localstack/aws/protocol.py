@@ -9,7 +9,7 @@ that gets a handler later needs no change here.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -19,14 +19,21 @@ import orjson
 
 from localstack.aws.errors import AwsError
 
+#: Changes the members of a request, any JSON object, before they are checked.
+Mend = Callable[[dict[str, Any]], None]
+
 
 class Service:
     """One AWS service: its operations, and how it parses requests and writes errors."""
 
-    def __init__(self, name: str, invalid: str) -> None:
-        """``invalid``: the exception with which this service answers a request that breaks a constraint of the model."""
+    def __init__(self, name: str, invalid: str, mends: Mapping[str, Mend] | None = None) -> None:
+        """``invalid``: the exception with which this service answers a request that breaks a constraint of the model.
+
+        ``mends``: for an operation, what turns the JSON that a known client sends, and AWS takes, into what the model says.
+        """
         self.name = name
         self._invalid = invalid
+        self._mends = dict(mends or {})
         self.model = botocore.model.ServiceModel(botocore.loaders.Loader().load_service_model(name, "service-2"), name)
         self.rest = self.model.metadata["protocol"] == "rest-json"
         self.target_prefix: str = self.model.metadata.get("targetPrefix", "")
@@ -70,6 +77,8 @@ class Service:
         shape = self._operations[operation].input_shape
         if shape is None:
             return {}
+        if operation in self._mends:
+            self._mends[operation](members)
         members = _typed(shape, members, "")
         broken = list(_broken(shape, members, ""))
         if broken:

@@ -9,12 +9,15 @@ from localstack.aws.xray.models import XRay
 from localstack.aws.xray.responses.account import AccountResponses
 from localstack.aws.xray.responses.common import Handler
 from localstack.aws.xray.responses.groups import GroupResponses
-from localstack.aws.xray.responses.sampling import SamplingResponses
+from localstack.aws.xray.responses.sampling import SamplingResponses, mend_statistics
 from localstack.aws.xray.responses.tagging import TagResponses
 from localstack.aws.xray.responses.traces import TraceResponses
 
 #: What the X-Ray SDK's sampler asks the daemon's proxy for, unsigned: "Using X-Ray service sampling with the REST API".
 UNSIGNED = frozenset({"GetSamplingRules", "GetSamplingTargets"})
+
+#: Requests of known clients that differ from the service model, by operation.
+MENDS = {"GetSamplingTargets": mend_statistics}
 
 FAMILIES = (TraceResponses, SamplingResponses, GroupResponses, TagResponses, AccountResponses)
 

@@ -11,6 +11,18 @@ from localstack.aws.xray.responses.common import PAGE_ENTRIES, Handler, Members,
 from localstack.aws.xray.sampling import Rule
 
 
+def mend_statistics(members: dict[str, Any]) -> None:
+    """Take ``SampleCount`` for ``SampledCount``: so the remote sampler of AWS's OpenTelemetry distribution for Python (0.21) calls it.
+
+    The model requires SampledCount. Its makers tried that sampler on X-Ray, so X-Ray must take it; refused, it would not hear of a changed
+    rule for five minutes.
+    """
+    documents = members.get("SamplingStatisticsDocuments")
+    for document in documents if isinstance(documents, list) else ():
+        if isinstance(document, dict) and "SampleCount" in document:
+            document.setdefault("SampledCount", document["SampleCount"])
+
+
 class SamplingResponses:
     def __init__(self, xray: XRay) -> None:
         self._xray = xray
