@@ -60,7 +60,7 @@ class Application:
             return self._others(environ, start_response)
         headers += [("x-amzn-RequestId", str(uuid.uuid4())), ("Content-Length", str(len(body)))]
         start_response(f"{status} {HTTPStatus(status).phrase}", headers)
-        return [body]
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
 
     def _answer(
         self, environ: dict[str, Any], service: Service, handlers: Mapping[str, Handler], unsigned: frozenset[str]

@@ -22,6 +22,13 @@ from localstack.aws.errors import AwsError
 #: Changes the members of a request, any JSON object, before they are checked.
 Mend = Callable[[dict[str, Any]], None]
 
+#: Broken constraints that one error message lists.
+MAX_LISTED = 20
+
+#: Content types of clients that say nothing of the kind: curl's default, and that of programs that send bytes. Ours: rest-json's
+#: specification has 415 for what is not JSON, but X-Ray's older samplers sent no type at all through the daemon, and were served.
+_UNSAID = frozenset({"application/octet-stream", "application/x-www-form-urlencoded"})
+
 
 class Service:
     """One AWS service: its operations, and how it parses requests and writes errors."""
@@ -66,7 +73,7 @@ class Service:
         As at AWS, members that the model does not know are ignored and members that are null count as absent.
         """
         kind = content_type.split(";")[0].strip().lower()
-        if kind and kind != "application/json" and not kind.startswith("application/x-amz-json-"):
+        if kind and kind != "application/json" and not kind.startswith("application/x-amz-json-") and not (self.rest and kind in _UNSAID):
             raise AwsError("UnsupportedMediaTypeException", f"Content-Type {kind} is not JSON", 415)
         try:
             members = orjson.loads(body) if body else {}
@@ -83,8 +90,13 @@ class Service:
         broken = list(_broken(shape, members, ""))
         if broken:
             plural = "s" if len(broken) > 1 else ""
-            raise AwsError(self._invalid, f"{len(broken)} validation error{plural} detected: {'; '.join(broken)}")
+            listed = "; ".join(broken[:MAX_LISTED]) + ("; …" if len(broken) > MAX_LISTED else "")
+            raise AwsError(self._invalid_of(operation), f"{len(broken)} validation error{plural} detected: {listed}")
         return dict(members)
+
+    def _invalid_of(self, operation: str) -> str:
+        modelled = any(shape.name == self._invalid for shape in self._operations[operation].error_shapes)
+        return self._invalid if modelled else "ValidationException"
 
     def error(self, error: AwsError) -> tuple[int, list[tuple[str, str]], bytes]:
         """Status, headers and body of an error in this service's protocol."""
@@ -113,6 +125,9 @@ _JSON_TYPES: Mapping[str, tuple[type, ...]] = {
 }
 _BITS = {"integer": 31, "long": 63}
 
+#: Epoch seconds of the years 1 to 9999, which is what a timestamp can be.
+_TIMES = (-62_135_596_800, 253_402_300_800)
+
 
 def _typed(shape: Any, value: Any, where: str) -> Any:
     """``value`` without unknown and null members; raises SerializationException where a type is not the model's."""
@@ -138,6 +153,8 @@ def _typed(shape: Any, value: Any, where: str) -> Any:
         raise _wrong_type(where, f"a {kind}", value)
     if kind in _BITS and not -(2 ** _BITS[kind]) <= value < 2 ** _BITS[kind]:
         raise _wrong_type(where, f"a {kind} of {_BITS[kind] + 1} bits", value)
+    if kind == "timestamp" and not _TIMES[0] <= value < _TIMES[1]:
+        raise AwsError("SerializationException", f"{where} must be epoch seconds, not {value}")
     return value
 
 
@@ -160,6 +177,8 @@ def _broken(shape: Any, value: Any, where: str) -> Iterator[str]:
         for name in shape.required_members:
             if name not in value:
                 yield _failed("null", f"{where}.{name}" if where else name, "Member must not be null")
+        if shape.metadata.get("union") and len(value) != 1:
+            yield _failed(", ".join(value), where, f"Exactly one member must be set of: [{', '.join(shape.members)}]")
         for name, member in value.items():
             yield from _broken(shape.members[name], member, f"{where}.{name}" if where else name)
         return
