@@ -18,7 +18,7 @@ def summarize(trace_id: str, documents: Sequence[StoredDocument]) -> dict[str, A
     """
     start = min(stored.start_time for stored in documents)
     end = max((stored.end_time for stored in documents if stored.end_time is not None), default=start)
-    trees = assemble(documents)
+    trees = [tree.fields for tree in assemble(documents)]
     segments = [tree for tree in trees if tree.get("type") != "subsegment"]
     summary: dict[str, Any] = {
         "Id": trace_id,

@@ -113,7 +113,8 @@ class Traces:
             start = min(document.start_time for document in stored)
             end = max((document.end_time for document in stored if document.end_time is not None), default=start)
             size = sum(len(document.document.encode()) for document in stored)
-            found.append(Trace(trace_id, round(max(end - start, 0.0), 3), size > MAX_TRACE_BYTES, assemble(stored)))
+            fields = [tree.fields for tree in assemble(stored)]
+            found.append(Trace(trace_id, round(max(end - start, 0.0), 3), size > MAX_TRACE_BYTES, fields))
         return found, [trace_id for trace_id in wanted if trace_id not in documents]
 
     def _documents(self, trace_ids: Sequence[str]) -> dict[str, list[StoredDocument]]:
