@@ -1,0 +1,167 @@
+"""When is a service's fault rate out of the expected range, and which services' anomalies are one incident. Pure.
+
+X-Ray "uses statistical modeling to predict the expected fault rates of services" (developer guide, "Using X-Ray insights") and does not
+say which model; this one is ours, and docs/local-xray-insights.md tells it to users:
+
+- A service is judged by the minute. What is expected of a minute follows from the last :data:`BASELINE_MINUTES` minutes that were
+  normal: a beta-binomial distribution, so that a short history expects less exactly than a long one. With no history at all it
+  expects what :data:`PRIOR_FAULTS` faults in :data:`PRIOR_REQUESTS` requests would.
+- A minute is anomalous when it has at least :data:`MIN_REQUESTS` requests and :data:`MIN_FAULTS` faults, and so many faults or more had
+  a probability below :data:`SIGNIFICANCE`.
+- Anomalous minutes with fewer than :data:`CALM_MINUTES` minutes between them are one anomaly; it begins with the first and ends with
+  the last of them. No minute of it, nor of the calm after it, teaches the model what is normal.
+- Anomalies at the same time of services that call one another are one incident. Its root cause is the service farthest down: one that
+  calls no other service of the incident; of several the one with the most faults.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+from localstack.aws.xray.facts import Service
+
+#: Seconds.
+MINUTE = 60
+BASELINE_MINUTES = 60
+PRIOR_FAULTS = 1
+PRIOR_REQUESTS = 20
+MIN_REQUESTS = 10
+MIN_FAULTS = 5
+#: One false alarm in a million minutes: one in two years of a service that is never idle.
+SIGNIFICANCE = 1e-6
+CALM_MINUTES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Minute:
+    """Requests of one service that began in the minute from ``start`` (epoch seconds), and how many of them were faults."""
+
+    start: int
+    requests: int
+    faults: int
+
+
+@dataclass(frozen=True, slots=True)
+class Anomaly:
+    """A span of time in which a service faulted more than expected; ``end`` is the end of its last anomalous minute.
+
+    ``expected``: the fault rate that its history let expect, 0 to 1. ``faults``: those of its anomalous minutes.
+    """
+
+    service: Service
+    start: int
+    end: int
+    expected: float
+    faults: int
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """Anomalies that belong together, the root cause's first and the others by their faults."""
+
+    anomalies: tuple[Anomaly, ...]
+
+    @property
+    def root(self) -> Anomaly:
+        return self.anomalies[0]
+
+    @property
+    def start(self) -> int:
+        return min(anomaly.start for anomaly in self.anomalies)
+
+    @property
+    def end(self) -> int:
+        return max(anomaly.end for anomaly in self.anomalies)
+
+
+def tail(faults: int, requests: int, known_faults: int, known_requests: int) -> float:
+    """The probability of at least ``faults`` in ``requests``, where ``known_faults`` were in ``known_requests`` before."""
+    a = PRIOR_FAULTS + known_faults
+    b = PRIOR_REQUESTS - PRIOR_FAULTS + known_requests - known_faults
+    if faults <= 0:
+        return 1.0
+    total = 0.0
+    for count in range(faults, requests + 1):
+        ways = math.lgamma(requests + 1) - math.lgamma(count + 1) - math.lgamma(requests - count + 1)
+        term = math.exp(ways + _log_beta(count + a, requests - count + b) - _log_beta(a, b))
+        total += term
+        # Beyond its peak the distribution only falls.
+        if term < total * 1e-12 and count * (a + b) > requests * a:
+            break
+    return min(total, 1.0)
+
+
+def _log_beta(a: float, b: float) -> float:
+    return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
+
+
+def is_anomalous(minute: Minute, known_faults: int, known_requests: int) -> bool:
+    """Whether a minute has more faults than its history lets expect."""
+    if minute.requests < MIN_REQUESTS or minute.faults < MIN_FAULTS:
+        return False
+    # No more than expected needs no sum to be judged.
+    if minute.faults * (PRIOR_REQUESTS + known_requests) <= minute.requests * (PRIOR_FAULTS + known_faults):
+        return False
+    return tail(minute.faults, minute.requests, known_faults, known_requests) < SIGNIFICANCE
+
+
+def find(service: Service, minutes: Iterable[Minute]) -> list[Anomaly]:
+    """The anomalies of one service, oldest first; ``minutes`` in any order, those without requests left out or not."""
+    normal: deque[Minute] = deque()
+    known_faults = known_requests = 0
+    found: list[Anomaly] = []
+    for minute in sorted(minutes, key=lambda minute: minute.start):
+        last = found[-1] if found else None
+        unsettled = last is not None and minute.start < last.end + CALM_MINUTES * MINUTE
+        if is_anomalous(minute, known_faults, known_requests):
+            if last is not None and unsettled:
+                found[-1] = Anomaly(service, last.start, minute.start + MINUTE, last.expected, last.faults + minute.faults)
+            else:
+                expected = (PRIOR_FAULTS + known_faults) / (PRIOR_REQUESTS + known_requests)
+                found.append(Anomaly(service, minute.start, minute.start + MINUTE, expected, minute.faults))
+        elif not unsettled and minute.requests:
+            normal.append(minute)
+            known_faults += minute.faults
+            known_requests += minute.requests
+            if len(normal) > BASELINE_MINUTES:
+                oldest = normal.popleft()
+                known_faults -= oldest.faults
+                known_requests -= oldest.requests
+    return found
+
+
+def incidents(anomalies: Sequence[Anomaly], calls: Collection[tuple[Service, Service]]) -> list[Incident]:
+    """Anomalies put together, oldest first. ``calls``: (caller, called) of all services."""
+    group = list(range(len(anomalies)))
+
+    def leader(number: int) -> int:
+        while group[number] != number:
+            number = group[number]
+        return number
+
+    for first, one in enumerate(anomalies):
+        for second, other in enumerate(anomalies[:first]):
+            together = one.start < other.end and other.start < one.end
+            if together and ((one.service, other.service) in calls or (other.service, one.service) in calls):
+                group[leader(first)] = leader(second)
+    parts: dict[int, list[Anomaly]] = {}
+    for number, anomaly in enumerate(anomalies):
+        parts.setdefault(leader(number), []).append(anomaly)
+    found = [Incident(_root_first(part, calls)) for part in parts.values()]
+    return sorted(found, key=lambda incident: (incident.start, _order(incident.root)))
+
+
+def _root_first(anomalies: Sequence[Anomaly], calls: Collection[tuple[Service, Service]]) -> tuple[Anomaly, ...]:
+    services = {anomaly.service for anomaly in anomalies}
+    ranked = sorted(anomalies, key=_order)
+    # Services that call each other in a circle have none that is farthest down.
+    deepest = [one for one in ranked if not any((one.service, other) in calls for other in services - {one.service})] or ranked
+    return (deepest[0], *(one for one in ranked if one is not deepest[0]))
+
+
+def _order(anomaly: Anomaly) -> tuple[int, int, str, str, str]:
+    service = anomaly.service
+    return (-anomaly.faults, anomaly.start, service.name, service.type or "", service.account_id or "")
