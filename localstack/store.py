@@ -109,6 +109,7 @@ class Store:
             raise StoreError(
                 f"{self.path} cannot be brought up to date ({_first_line(error)}); move it away or run `make clean`"
             ) from error
+        self._appends: dict[str, int] = {}
         self._local = threading.local()
         # Weak, so that the cursor of a thread that ended goes with it.
         self._cursors: weakref.WeakSet[duckdb.DuckDBPyConnection] = weakref.WeakSet()
@@ -138,6 +139,29 @@ class Store:
         done: Future[Any] = Future()
         self._enqueue(_Transact(work, done))
         return cast(T, done.result())
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A transaction of the calling thread, beside the writer thread: committed at the end of the ``with``, or nothing of it.
+
+        For long work on tables that nobody else writes, which would hold up all callers on the writer thread.
+        """
+        db = self.cursor()
+        db.execute("BEGIN")
+        try:
+            yield db
+            db.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(duckdb.Error):
+                db.execute("ROLLBACK")
+            raise
+
+    def appends(self, table: str) -> int:
+        """How many commits have brought rows to ``table`` by :meth:`append` since this store was opened.
+
+        It has grown by the time a caller of ``append`` is answered: who sees the same number twice has missed nothing between.
+        """
+        return self._appends.get(table, 0)
 
     # -- reading
 
@@ -271,6 +295,8 @@ class Store:
             for job in group:
                 self._commit(db, [job])
             return
+        for table in {table for job in group if isinstance(job, _Append) for table in job.tables}:
+            self._appends[table] = self._appends.get(table, 0) + 1
         for job, result in zip(group, results, strict=True):
             job.done.set_result(result)
 

@@ -7,18 +7,33 @@ from pathlib import Path
 from localstack.aws import tags
 from localstack.aws.logs.models import SCHEMA as LOGS_SCHEMA
 from localstack.aws.logs.models import LogEventInsert, Logs
+from localstack.aws.xray.configuration import SCHEMA as CONFIGURATION_SCHEMA
 from localstack.aws.xray.groups import SCHEMA as GROUP_SCHEMA
+from localstack.aws.xray.index import SCHEMA as INDEX_SCHEMA
 from localstack.aws.xray.models import XRay
+from localstack.aws.xray.policies import SCHEMA as POLICY_SCHEMA
 from localstack.aws.xray.sampling import BOOST_SCHEMA
 from localstack.aws.xray.sampling import SCHEMA as SAMPLING_SCHEMA
-from localstack.aws.xray.segments import ID_BITS, SegmentInsert
+from localstack.aws.xray.segments import ID_BITS, INDEXED, SegmentInsert
 from localstack.aws.xray.segments import SCHEMA as SEGMENT_SCHEMA
 from localstack.store import Store
 
 APPLICATION = "parallax.aws"
 
 #: Append only: a later version adds statements at the end, it never changes or moves one.
-MIGRATIONS = (*SEGMENT_SCHEMA, *SAMPLING_SCHEMA, *GROUP_SCHEMA, *LOGS_SCHEMA, *tags.SCHEMA, *ID_BITS, *BOOST_SCHEMA)
+MIGRATIONS = (
+    *SEGMENT_SCHEMA,
+    *SAMPLING_SCHEMA,
+    *GROUP_SCHEMA,
+    *LOGS_SCHEMA,
+    *tags.SCHEMA,
+    *ID_BITS,
+    *BOOST_SCHEMA,
+    *CONFIGURATION_SCHEMA,
+    *POLICY_SCHEMA,
+    *INDEXED,
+    *INDEX_SCHEMA,
+)
 
 #: DuckDB's own limit; the process needs about 100 MB more for Python and Arrow.
 MEMORY_LIMIT = "96MB"

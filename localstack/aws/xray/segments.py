@@ -42,6 +42,17 @@ ID_BITS = (
     "UPDATE segment SET id_bits = ('0x' || id)::UBIGINT",
 )
 
+#: What the index of traces needs: the trace as the number its 32 digits are, the commit that changed the row last (which grows from
+#: commit to commit too), the document's size. X-Ray's ids are the same in upper and in lower case; rows have them in lower case.
+INDEXED = (
+    "UPDATE segment SET trace_id = lower(trace_id), id = lower(id), parent_id = lower(parent_id) "
+    "WHERE trace_id <> lower(trace_id) OR id <> lower(id) OR parent_id <> lower(parent_id)",
+    "ALTER TABLE segment ADD COLUMN trace UUID",
+    "ALTER TABLE segment ADD COLUMN changed_commit BIGINT",
+    "ALTER TABLE segment ADD COLUMN bytes INTEGER",
+    "UPDATE segment SET trace = replace(trace_id[3:], '-', '')::UUID, changed_commit = first_commit, bytes = strlen(document)",
+)
+
 #: "Segment documents can be up to 64 kB in size."
 MAX_DOCUMENT_BYTES = 64 * 1024
 
@@ -133,7 +144,8 @@ def _checked(fields: dict[str, Any], document: str, independent: bool, now: floa
     name, start, end = _checked_body(fields)
     _check_blocks(fields)
     _check_subsegments(fields.get("subsegments"))
-    return Segment(trace_id, identity, parent_id, independent, name, start, end, document)
+    parent_id = None if parent_id is None else parent_id.lower()
+    return Segment(trace_id.lower(), identity.lower(), parent_id, independent, name, start, end, document)
 
 
 def _checked_body(fields: dict[str, Any]) -> tuple[str, float, float | None]:
@@ -235,7 +247,7 @@ class SegmentInsert:
 
     def __call__(self, db: duckdb.DuckDBPyConnection, rows: pa.Table) -> None:
         if self._commit is None:
-            ((self._commit,),) = db.execute("SELECT coalesce(max(first_commit), 0) FROM segment").fetchall()
+            ((self._commit,),) = db.execute("SELECT coalesce(max(changed_commit), 0) FROM segment").fetchall()
         self._commit += 1
         for wave in _waves(rows):
             with registered(db, wave) as view:
@@ -253,13 +265,19 @@ class SegmentInsert:
                 self._insert(db, view)
 
     def _insert(self, db: duckdb.DuckDBPyConnection, view: str) -> None:
-        db.execute(f"INSERT INTO segment BY NAME SELECT *, {self._commit} AS first_commit, 1 AS revision, 1 AS deliveries FROM {view}")
+        db.execute(
+            f"""INSERT INTO segment BY NAME
+                SELECT *, {self._commit} AS first_commit, {self._commit} AS changed_commit, 1 AS revision, 1 AS deliveries,
+                       replace(trace_id[3:], '-', '')::UUID AS trace, strlen(document) AS bytes
+                FROM {view}"""
+        )
 
-    @staticmethod
-    def _update(db: duckdb.DuckDBPyConnection, view: str) -> None:
+    def _update(self, db: duckdb.DuckDBPyConnection, view: str) -> None:
         db.execute(
             f"""
             UPDATE segment SET
+                changed_commit = {self._commit},
+                bytes = CASE WHEN late THEN bytes ELSE strlen(new.document) END,
                 revision = segment.revision + 1,
                 received = new.received,
                 deliveries = CASE WHEN late THEN deliveries WHEN segment.end_time IS NULL AND new.end_time IS NOT NULL THEN 1
