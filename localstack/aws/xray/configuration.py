@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import duckdb
 import orjson
 
 from localstack.store import Store
@@ -16,7 +17,7 @@ from localstack.store import Store
 SCHEMA = ("CREATE TABLE xray_configuration (subject VARCHAR PRIMARY KEY, members VARCHAR NOT NULL)",)
 
 #: How long a change stays under way. AWS documents no figure, and takes minutes.
-SETTLING_SECONDS = 1.0
+SETTLING_SECONDS = 0.5
 
 
 def read(store: Store, subject: str) -> dict[str, Any] | None:
@@ -27,4 +28,8 @@ def read(store: Store, subject: str) -> dict[str, Any] | None:
 
 def write(store: Store, subject: str, members: Mapping[str, Any]) -> None:
     text = orjson.dumps(members).decode()
-    store.transact(lambda db: db.execute("INSERT OR REPLACE INTO xray_configuration VALUES (?, ?)", [subject, text]) and None)
+
+    def work(db: duckdb.DuckDBPyConnection) -> None:
+        db.execute("INSERT OR REPLACE INTO xray_configuration VALUES (?, ?)", [subject, text])
+
+    store.transact(work)

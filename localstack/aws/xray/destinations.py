@@ -78,7 +78,7 @@ class Destinations:
 
     def indexes(self, trace_id: str) -> bool:
         """Whether the indexing rule takes a trace, by its id (the last 14 digits are read)."""
-        share = int(trace_id[-_RANDOM_DIGITS:], 16) / 16**_RANDOM_DIGITS
+        share: float = int(trace_id[-_RANDOM_DIGITS:], 16) / 16**_RANDOM_DIGITS
         return share * 100.0 < self._rule.percentage
 
     # -- the trace segment destination
@@ -111,7 +111,7 @@ class Destinations:
         if found is None or found.groups() != (self._region, ACCOUNT_ID):
             raise AwsError(
                 "InvalidRequestException",
-                f"SpansLogGroupKmsKeyId must be the ARN of a key of account {ACCOUNT_ID} in {self._region}; key ids and aliases are not taken",
+                f"SpansLogGroupKmsKeyId must be the ARN of a key of account {ACCOUNT_ID} in {self._region}, no key id and no alias",
             )
         if old.log_group:
             raise AwsError(

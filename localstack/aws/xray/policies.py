@@ -55,7 +55,7 @@ class Policies:
         if not bypass_lockout_check and any(_locks_out(statement) for statement in statements):
             raise AwsError(
                 "LockoutPreventionException",
-                "The policy denies xray:PutResourcePolicy to the account that is putting it; BypassPolicyLockoutCheck takes it all the same",
+                "The policy denies xray:PutResourcePolicy to the account that puts it; with BypassPolicyLockoutCheck it is taken",
             )
         now = time.time()
 
@@ -201,7 +201,7 @@ def _locks_out(statement: dict[str, Any]) -> bool:
         return False
     if "NotResource" in statement or "*" not in _as_list(statement.get("Resource", "*")):
         return False
-    principal = statement.get("Principal", statement.get("NotPrincipal"))
+    principal: Any = statement["Principal"] if "Principal" in statement else statement["NotPrincipal"]
     accounts = ["*"] if principal == "*" else _as_list(principal.get("AWS", []))
     named = any(account in ("*", ACCOUNT_ID) or f":{ACCOUNT_ID}:" in account for account in accounts)
     return named == ("Principal" in statement)

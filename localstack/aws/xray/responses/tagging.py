@@ -7,7 +7,7 @@ from typing import Any
 from localstack.aws import tags
 from localstack.aws.errors import AwsError
 from localstack.aws.xray.models import XRay
-from localstack.aws.xray.responses.common import Handler, Members, read_tags
+from localstack.aws.xray.responses.common import Handler, Members, check_tag_key, page, read_tags
 
 
 class TagResponses:
@@ -22,13 +22,17 @@ class TagResponses:
     def list_tags_for_resource(self, members: Members) -> dict[str, Any]:
         self._check_resource(members["ResourceARN"])
         found = tags.read(self._xray.store, members["ResourceARN"])
-        return {"Tags": [{"Key": key, "Value": value} for key, value in found.items()]}
+        entries, more = page(
+            [{"Key": key, "Value": value} for key, value in found.items()], members.get("NextToken"), "ListTagsForResource"
+        )
+        return {"Tags": entries} | more
 
     def tag_resource(self, members: Members) -> dict[str, Any]:
         arn = members["ResourceARN"]
         self._check_resource(arn)
+        added = read_tags(members["Tags"])
         try:
-            self._xray.store.transact(lambda db: tags.change(db, arn, read_tags(members["Tags"])))
+            self._xray.store.transact(lambda db: tags.change(db, arn, added))
         except tags.TooManyTags:
             raise AwsError("TooManyTagsException", f"A resource has at most {tags.MAX_TAGS} tags") from None
         return {}
@@ -36,7 +40,8 @@ class TagResponses:
     def untag_resource(self, members: Members) -> dict[str, Any]:
         arn = members["ResourceARN"]
         self._check_resource(arn)
-        self._xray.store.transact(lambda db: tags.change(db, arn, {}, members["TagKeys"]))
+        removed = [check_tag_key(key) for key in members["TagKeys"]]
+        self._xray.store.transact(lambda db: tags.change(db, arn, {}, removed))
         return {}
 
     def _check_resource(self, arn: str) -> None:
