@@ -9,11 +9,12 @@ from localstack.aws.logs.models import SCHEMA as LOGS_SCHEMA
 from localstack.aws.logs.models import LogEventInsert, Logs
 from localstack.aws.xray.configuration import SCHEMA as CONFIGURATION_SCHEMA
 from localstack.aws.xray.groups import SCHEMA as GROUP_SCHEMA
+from localstack.aws.xray.index import SCHEMA as INDEX_SCHEMA
 from localstack.aws.xray.models import XRay
 from localstack.aws.xray.policies import SCHEMA as POLICY_SCHEMA
 from localstack.aws.xray.sampling import BOOST_SCHEMA
 from localstack.aws.xray.sampling import SCHEMA as SAMPLING_SCHEMA
-from localstack.aws.xray.segments import ID_BITS, SegmentInsert
+from localstack.aws.xray.segments import ID_BITS, INDEXED, SegmentInsert
 from localstack.aws.xray.segments import SCHEMA as SEGMENT_SCHEMA
 from localstack.store import Store
 
@@ -30,6 +31,8 @@ MIGRATIONS = (
     *BOOST_SCHEMA,
     *CONFIGURATION_SCHEMA,
     *POLICY_SCHEMA,
+    *INDEXED,
+    *INDEX_SCHEMA,
 )
 
 #: DuckDB's own limit; the process needs about 100 MB more for Python and Arrow.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from localstack.aws.xray.destinations import Destinations
 from localstack.aws.xray.encryption import Encryption
 from localstack.aws.xray.groups import Groups
+from localstack.aws.xray.index import Index
 from localstack.aws.xray.policies import Policies
 from localstack.aws.xray.sampling import Sampling
 from localstack.aws.xray.traces import Traces
@@ -18,6 +19,7 @@ class XRay:
     def __init__(self, store: Store, region: str) -> None:
         self.store = store
         self.segments = Segments(store)
+        self.index = Index(store)
         self.traces = Traces(store)
         self.sampling = Sampling(store, region)
         self.groups = Groups(store, region)
