@@ -61,10 +61,17 @@ def test_a_segment_is_a_node_called_by_the_client() -> None:
     service = Service("Cruddur", "AWS::EC2::Instance", "111122223333")
     assert found == TraceFacts(
         TRACE, 1.0, 1.5, "a", 0.5, OK, False, http,
-        nodes=(Node("a", service, False, True, 1.0, 1.5, OK, http, "bayko", "us-east-1a", "i-1", "arn:x"),),
+        nodes=(Node("a", service, False, True, 1.0, 1.5, OK, http, "bayko", "us-east-1a", "i-1", "arn:x", 1.5),),
         edges=(Edge(None, "a", None, 1.0, 1.5, OK),),
     )  # fmt: skip
     assert found.duration == 0.5
+
+
+def test_work_that_goes_on_after_the_response() -> None:
+    late = stored("b", parent="a", independent=True, start=1.0, end=4.0)
+    found = of(stored("a", subsegments=[subsegment("c", start_time=1.0, end_time=3.0)], end=2.0), late)
+    assert (found.nodes[0].end_time, found.nodes[0].work_end) == (2.0, 4.0)
+    assert of(stored("a", end=None), late).nodes[0].work_end is None
 
 
 def test_a_segment_called_by_another_segment_and_one_called_by_a_subsegment() -> None:
@@ -97,7 +104,7 @@ def test_a_call_that_no_segment_answers_is_an_inferred_node() -> None:
     found = of(stored("a", subsegments=[local]))
     fault = Flags(ok=False, error=False, fault=True, throttle=False)
     assert nodes(found)["t"] == Node(
-        "t", Service("users", "AWS::DynamoDB::Table", "1"), True, False, 1.2, 1.4, fault, Http(), None, None, None, None
+        "t", Service("users", "AWS::DynamoDB::Table", "1"), True, False, 1.2, 1.4, fault, Http(), None, None, None, None, 1.4
     )
     assert edges(found) == {(None, "a", None), ("a", "t", "t")}
     assert "s" not in nodes(found)
@@ -217,7 +224,7 @@ def test_what_has_another_type_than_documented_is_absent() -> None:
         ],
     )
     found = of(odd)
-    assert found.nodes[0] == Node("a", Service("na"), False, True, 1.0, 2.0, OK, Http(), None, None, None, None)
+    assert found.nodes[0] == Node("a", Service("na"), False, True, 1.0, 2.0, OK, Http(), None, None, None, None, 2.0)
     assert nodes(found)["d"].http == Http()
     assert (found.failures, found.annotations) == ((), ())
 

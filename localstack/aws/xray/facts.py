@@ -134,7 +134,10 @@ class Http:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A service's part in a trace. ``id``: the segment's, or for an inferred node the call's."""
+    """A service's part in a trace. ``id``: the segment's, or for an inferred node the call's.
+
+    ``work_end``: when the last of the segment and its subsegments ended, which can be after the response; None until the segment has.
+    """
 
     id: str
     service: Service
@@ -148,6 +151,7 @@ class Node:
     availability_zone: str | None
     instance_id: str | None
     resource_arn: str | None
+    work_end: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +267,10 @@ _RESOURCES = [(resource.member, resource.type, re.compile(resource.name)) for re
 
 
 def _nodes(found: Entities) -> Iterator[Node]:
+    last: dict[str, float] = {}
+    for entity in found.all:
+        if entity.owner is not None and entity.end_time is not None:
+            last[entity.owner.id] = max(last.get(entity.owner.id, entity.end_time), entity.end_time)
     for entity in sorted((entity for entity in found.all if entity.segment or entity.is_inferred_call), key=_order):
         inferred = not entity.segment
         aws = _block(entity.fields, "aws")
@@ -280,6 +288,7 @@ def _nodes(found: Entities) -> Iterator[Node]:
             None if inferred else _text(ec2, "availability_zone"),
             None if inferred else _text(ec2, "instance_id"),
             None if inferred else _text(entity.fields, "resource_arn"),
+            entity.end_time if inferred or entity.end_time is None else last[entity.id],
         )
 
 
