@@ -11,7 +11,7 @@ import duckdb
 import pytest
 
 from localstack.aws.state import APPLICATION, MIGRATIONS, State
-from localstack.aws.xray.segments import ID_BITS
+from localstack.aws.xray.segments import ID_BITS, INDEXED
 from localstack.store import Store
 
 TRACE = "1-6b02ee0b-536effe739ae0731fac41d6c"
@@ -43,13 +43,43 @@ def test_a_file_from_before_a_migration_keeps_its_segments_and_knows_them_again(
     state.close()
 
 
-def test_the_same_number_in_another_trace_or_another_case_is_another_segment(tmp_path: Path) -> None:
+def test_a_file_from_before_the_index_gets_it_at_its_first_reading(tmp_path: Path) -> None:
+    path = tmp_path / "aws.duckdb"
+    before = MIGRATIONS.index(INDEXED[0])
+    assert MIGRATIONS[before : before + len(INDEXED)] == INDEXED
+    old = Store(path, APPLICATION, MIGRATIONS[:before])
+
+    def write(db: duckdb.DuckDBPyConnection) -> None:
+        for number, trace in enumerate((TRACE.upper(), TRACE[:-1] + "0"), 1):
+            db.execute(
+                f"INSERT INTO segment VALUES (?, ?, NULL, false, 'n', 1, 1, 2, 1, {number}, 1, 1, ?, {0xABABABABABABABAB})",
+                [trace, "Ab" * 8, document(trace_id=trace, fault=True)],
+            )
+
+    old.transact(write)
+    old.close()
+    state = State(path, "us-east-1")
+    state.xray.index.refresh()
+    assert state.store.read("SELECT trace_id, root, fault, first_commit FROM xray_trace ORDER BY first_commit") == [
+        (TRACE, 0xABABABABABABABAB, True, 1),
+        (TRACE[:-1] + "0", 0xABABABABABABABAB, True, 2),
+    ]
+    state.xray.segments.put([document()])
+    state.xray.index.refresh()
+    assert state.store.read("SELECT trace_id, fault, first_commit FROM xray_trace ORDER BY first_commit") == [
+        (TRACE, False, 1),
+        (TRACE[:-1] + "0", True, 2),
+    ]
+    state.close()
+
+
+def test_a_segment_is_known_by_trace_and_id_whatever_their_case(tmp_path: Path) -> None:
     state = State(tmp_path / "aws.duckdb", "us-east-1")
     state.xray.segments.put([document()])
-    state.xray.segments.put([document(id="ab" * 8), document(trace_id=TRACE[:-1] + "0")])
+    state.xray.segments.put([document(id="ab" * 8, trace_id=TRACE.upper()), document(trace_id=TRACE[:-1] + "0")])
     ((trace,), _) = state.xray.traces.batch([TRACE])
-    assert sorted(one["id"] for one in trace.documents) == ["Ab" * 8, "ab" * 8]
-    assert state.xray.segments.deliveries() == []
+    assert len(trace.documents) == 1
+    assert [(one["trace_id"], one["id"], one["deliveries"]) for one in state.xray.segments.deliveries()] == [(TRACE, "ab" * 8, 2)]
     state.close()
 
 
@@ -68,7 +98,7 @@ def test_versions_of_a_segment_end_the_same_whether_they_come_together_or_not(tm
         assert state.xray.segments.put(call) == []
     ((trace,), _) = state.xray.traces.batch([TRACE])
     assert {one["id"]: one["metadata"]["v"] for one in trace.documents} == {"Ab" * 8: 4, "c" * 16: 5}
-    assert [(one["id"], one["deliveries"]) for one in state.xray.segments.deliveries()] == [("Ab" * 8, 2)]
+    assert [(one["id"], one["deliveries"]) for one in state.xray.segments.deliveries()] == [("ab" * 8, 2)]
     (summary,) = state.xray.traces.summaries(int(TRACE[2:10], 16), int(TRACE[2:10], 16) + 1).summaries
     assert summary["Revision"] == 5
     state.close()
