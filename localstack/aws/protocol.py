@@ -153,9 +153,13 @@ def _typed(shape: Any, value: Any, where: str) -> Any:
         raise _wrong_type(where, f"a {kind}", value)
     if kind in _BITS and not -(2 ** _BITS[kind]) <= value < 2 ** _BITS[kind]:
         raise _wrong_type(where, f"a {kind} of {_BITS[kind] + 1} bits", value)
-    if kind == "timestamp" and not _TIMES[0] <= value < _TIMES[1]:
+    if kind == "timestamp" and not _is_time(value):
         raise AwsError("SerializationException", f"{where} must be epoch seconds, not {value}")
     return value
+
+
+def _is_time(seconds: Any) -> bool:
+    return bool(_TIMES[0] <= seconds < _TIMES[1])
 
 
 def _wrong_type(where: str, expected: str, value: Any) -> AwsError:
