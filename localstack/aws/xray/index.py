@@ -54,7 +54,8 @@ SCHEMA = (
         end_time DOUBLE,
         ok BOOLEAN NOT NULL, error BOOLEAN NOT NULL, fault BOOLEAN NOT NULL, throttle BOOLEAN NOT NULL,
         http_url VARCHAR, http_method VARCHAR, http_status INTEGER, http_useragent VARCHAR, http_clientip VARCHAR,
-        user_name VARCHAR, availability_zone VARCHAR, instance_id VARCHAR, resource_arn VARCHAR
+        user_name VARCHAR, availability_zone VARCHAR, instance_id VARCHAR, resource_arn VARCHAR,
+        work_end DOUBLE                      -- when the last of the segment and its subsegments ended
     )""",
     """CREATE TABLE xray_edge (
         trace UUID NOT NULL,
@@ -152,34 +153,13 @@ def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _inferred(name: str) -> tuple[str, str]:
-    """What the call ``e`` by this name leads to, as SQL: name and type; NULL where it is no call."""
-    namespace = _text("e.namespace")
-    names, types = [], []
-    for resource in RESOURCES:
-        member, pattern = _text(f"e.aws.{resource.member}"), _quoted(resource.name)
-        names.append(f"WHEN {namespace} = 'aws' AND regexp_matches({member}, {pattern}) THEN regexp_extract({member}, {pattern}, 1)")
-        types.append(f"WHEN {namespace} = 'aws' AND regexp_matches({member}, {pattern}) THEN {_quoted(resource.type)}")
-    services = " ".join(f"WHEN {_quoted(written)} THEN {_quoted(AWS_PREFIX + ours)}" for written, ours in SERVICES.items())
-    calls = ", ".join(map(_quoted, CALLS))
-    return (
-        f"CASE WHEN coalesce({namespace} NOT IN ({calls}), true) THEN NULL {' '.join(names)} ELSE {name} END",
-        f"""CASE WHEN coalesce({namespace} NOT IN ({calls}), true) THEN NULL {" ".join(types)}
-            WHEN {namespace} = 'aws' THEN CASE lower({name}) {services} ELSE {_quoted(AWS_PREFIX)} || {name} END
-            WHEN starts_with(e.sql::VARCHAR, '{{') THEN {_quoted(DATABASE_TYPE)} ELSE {_quoted(REMOTE_TYPE)} END""",
-    )
-
-
-_INFERRED_NAME, _INFERRED_TYPE = _inferred("name")
-
 #: The columns of an entity that stand in its own JSON, which is called e, beside its name.
 _COLUMNS = ",\n".join(
     f"{expression} AS {name}"
     for name, expression in {
         "type": _text("e.origin"),
         "account_id": _text("e.aws.account_id"),
-        "inferred_name": _INFERRED_NAME,
-        "inferred_type": _INFERRED_TYPE,
+        "namespace": _text("e.namespace"),
         "error": _true("e.error"),
         "fault": _true("e.fault"),
         "throttle": _true("e.throttle"),
@@ -192,6 +172,8 @@ _COLUMNS = ",\n".join(
         "availability_zone": _text("e.aws.ec2.availability_zone"),
         "instance_id": _text("e.aws.ec2.instance_id"),
         "resource_arn": _text("e.resource_arn"),
+        "aws": "e.aws",
+        "sql": "e.sql",
         "annotations": "e.annotations",
         "exceptions": "e.cause.exceptions",
         "subsegments": "e.subsegments",
@@ -259,32 +241,55 @@ _OWNERS = """
     FROM owned
 """
 
-#: Segments with what their parent says of them. called_*: where the parent is a call.
+
+def _inferred() -> str:
+    """What a call leads to: SQL of the columns inferred_name and inferred_type."""
+    names, types = [], []
+    for resource in RESOURCES:
+        member, pattern = _text(f"aws.{resource.member}"), _quoted(resource.name)
+        names.append(f"WHEN namespace = 'aws' AND regexp_matches({member}, {pattern}) THEN regexp_extract({member}, {pattern}, 1)")
+        types.append(f"WHEN namespace = 'aws' AND regexp_matches({member}, {pattern}) THEN {_quoted(resource.type)}")
+    services = " ".join(f"WHEN {_quoted(written)} THEN {_quoted(AWS_PREFIX + ours)}" for written, ours in SERVICES.items())
+    return f"""
+        CASE {" ".join(names)} ELSE name END AS inferred_name,
+        CASE {" ".join(types)}
+             WHEN namespace = 'aws' THEN CASE lower(name) {services} ELSE {_quoted(AWS_PREFIX)} || name END
+             WHEN starts_with(sql::VARCHAR, '{{') THEN {_quoted(DATABASE_TYPE)} ELSE {_quoted(REMOTE_TYPE)} END AS inferred_type"""
+
+
+#: Subsegments that called something, and what that is.
+_CALLS = f"""
+    CREATE OR REPLACE TEMP TABLE derived_call AS
+    SELECT trace, document, level, id, owner, account_id, start_time, end_time, error, fault, throttle, {_http("call")},
+           {_inferred()}
+    FROM derived_entity call LEFT JOIN derived_owner USING (trace, document)
+    WHERE NOT segment AND namespace IN ({", ".join(map(_quoted, CALLS))})
+"""
+
+#: Segments with what their parent says of them: caller is the segment that called, called_* what it saw, where the parent is a call.
 _SEGMENTS = """
     CREATE OR REPLACE TEMP TABLE derived_segment AS
     WITH parent AS (
-        SELECT held.*, owner
-        FROM derived_entity held
+        SELECT trace, document, level, id, segment, owner
+        FROM (SELECT trace, document, level, id, segment FROM derived_entity) held
         SEMI JOIN (SELECT trace, parent AS id FROM derived_entity WHERE segment AND parent IS NOT NULL) USING (trace, id)
         LEFT JOIN derived_owner USING (trace, document)
-        QUALIFY row_number() OVER (PARTITION BY held.trace, held.id ORDER BY NOT segment, owner IS NULL, level, document) = 1
+        QUALIFY row_number() OVER (PARTITION BY trace, id ORDER BY NOT segment, owner IS NULL, level, document) = 1
     )
     SELECT segment.*, parent.id IS NULL AS entry, parent.owner AS caller, CASE WHEN NOT parent.segment THEN parent.id END AS via,
-           NOT coalesce(parent.segment, true) AND parent.inferred_type IS NOT NULL AS called,
-           parent.inferred_name AS called_name, parent.inferred_type AS called_type,
-           parent.start_time AS called_start, parent.end_time AS called_end,
-           parent.error AS called_error, parent.fault AS called_fault, parent.throttle AS called_throttle
-    FROM (SELECT * EXCLUDE (annotations, exceptions, subsegments) FROM derived_entity WHERE segment) segment
+           call.id IS NOT NULL AS called, call.inferred_name AS called_name, call.inferred_type AS called_type,
+           call.start_time AS called_start, call.end_time AS called_end,
+           call.error AS called_error, call.fault AS called_fault, call.throttle AS called_throttle
+    FROM (SELECT * EXCLUDE (aws, sql, annotations, exceptions, subsegments) FROM derived_entity WHERE segment) segment
     LEFT JOIN parent ON parent.trace = segment.trace AND parent.id = segment.parent
+    LEFT JOIN derived_call call
+           ON call.trace = parent.trace AND call.document = parent.document AND call.level = parent.level AND call.id = parent.id
 """
 
-#: Calls that no segment answers for, with their owner.
-_CALLS = """
-    CREATE OR REPLACE TEMP TABLE derived_call AS
-    SELECT call.* EXCLUDE (annotations, exceptions, subsegments), owner
-    FROM derived_entity call JOIN derived_owner USING (trace, document)
-    WHERE NOT segment AND inferred_type IS NOT NULL
-      AND NOT EXISTS (FROM derived_segment WHERE derived_segment.trace = call.trace AND derived_segment.parent = call.id)
+#: Calls of a segment that no segment answers for.
+_UNANSWERED = """
+    DELETE FROM derived_call call
+    WHERE owner IS NULL OR EXISTS (FROM derived_segment WHERE derived_segment.trace = call.trace AND derived_segment.parent = call.id)
 """
 
 _TRACES = f"""
@@ -310,13 +315,19 @@ _TRACES = f"""
 
 _NODES = f"""
     INSERT INTO xray_node BY NAME
+    WITH work AS (
+        SELECT trace, owner AS id, max(end_time) AS last_end
+        FROM (SELECT trace, document, end_time FROM derived_entity WHERE NOT segment) JOIN derived_owner USING (trace, document)
+        GROUP BY trace, owner
+    )
     SELECT trace, began, segment.id, segment.name, segment.type, segment.account_id, false AS inferred, entry,
            segment.start_time, segment.end_time, {_flags("segment")}, {_http("segment")},
-           user_name, availability_zone, instance_id, resource_arn
-    FROM derived_segment segment JOIN (SELECT trace, began FROM derived_trace) USING (trace)
+           user_name, availability_zone, instance_id, resource_arn,
+           CASE WHEN segment.end_time IS NOT NULL THEN greatest(segment.end_time, last_end) END AS work_end
+    FROM derived_segment segment JOIN (SELECT trace, began FROM derived_trace) USING (trace) LEFT JOIN work USING (trace, id)
     UNION ALL BY NAME
     SELECT trace, began, call.id, inferred_name AS name, inferred_type AS type, account_id, true AS inferred, false AS entry,
-           call.start_time, call.end_time, {_flags("call")}, {_http("call")}
+           call.start_time, call.end_time, {_flags("call")}, {_http("call")}, call.end_time AS work_end
     FROM derived_call call JOIN (SELECT trace, began FROM derived_trace) USING (trace)
 """
 
@@ -448,7 +459,7 @@ def derive(db: duckdb.DuckDBPyConnection) -> None:
     level = 0
     while db.execute(_EMBEDDED, {"level": level}).fetchall()[0][0]:
         level += 1
-    for statement in (_OWNERS, _SEGMENTS, _CALLS, _TRACES):
+    for statement in (_OWNERS, _CALLS, _SEGMENTS, _UNANSWERED, _TRACES):
         db.execute(statement)
     db.execute("INSERT INTO xray_trace BY NAME FROM derived_trace")
     for statement in (_NODES, _EDGES, _ANNOTATIONS, _FAILURES):
