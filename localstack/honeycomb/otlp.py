@@ -8,11 +8,9 @@ translator honeycombio/husky. What neither says for certain is decided here, in 
 
 from __future__ import annotations
 
-import base64
 import math
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import orjson
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
@@ -23,6 +21,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import HistogramDataPoint, Numbe
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from localstack.honeycomb.layout import PROMOTED, Rows, Value, clamp, column_type, sample_rate
+from localstack.otlp import hex_id, plain
 
 #: Key-value lists flatten to ``a.b.c`` down to this depth; deeper ones become a JSON string.
 MAX_DEPTH = 5
@@ -72,28 +71,15 @@ Data = dict[str, Value]
 # -- identifiers and attributes
 
 
-def _hex(identifier: bytes, size: int) -> str:
-    """An identifier as lower-case hex.
-
-    OTLP/JSON writes identifiers as hex, but a protobuf JSON parser reads bytes as base64: such an identifier arrives with
-    3/4 of the length of its hex form, and is turned back here.
-    """
-    if len(identifier) * 4 == size * 2 * 3:
-        text = base64.b64encode(identifier).decode()
-        if _HEX.fullmatch(text):
-            return text.lower()
-    return identifier.hex()
-
-
 def trace_id(identifier: bytes) -> str:
     """A trace id as hex; one whose top 8 bytes are zero is trimmed to 16 digits."""
-    text = _hex(identifier, 16)
+    text = hex_id(identifier, 16)
     return text[16:] if len(text) == 32 and text.startswith("0000000000000000") else text
 
 
 def span_id(identifier: bytes) -> str:
     """A span id as hex."""
-    return _hex(identifier, 8)
+    return hex_id(identifier, 8)
 
 
 def flatten(attributes: Iterable[KeyValue], into: Data | None = None) -> Data:
@@ -137,25 +123,12 @@ def _put(data: Data, key: str, value: AnyValue, kind: str | None, depth: int) ->
 
 def _json(value: AnyValue) -> str:
     """A value as the JSON string Honeycomb makes of it: Go's encoder, so HTML characters are escaped and a newline ends it."""
-    text = orjson.dumps(_plain(value), option=orjson.OPT_SORT_KEYS).decode()
+    text = orjson.dumps(plain(value), option=orjson.OPT_SORT_KEYS).decode()
     for character in "<>&\u2028\u2029":
         if character in text:
             text = text.replace(character, f"\\u{ord(character):04x}")
     encoded = (text + "\n").encode()
     return encoded[:MAX_JSON].decode(errors="ignore")
-
-
-def _plain(value: AnyValue) -> Any:
-    kind = value.WhichOneof("value")
-    if kind is None:
-        return None
-    if kind == "bytes_value":
-        return base64.b64encode(value.bytes_value).decode()
-    if kind == "array_value":
-        return [_plain(item) for item in value.array_value.values]
-    if kind == "kvlist_value":
-        return {entry.key: _plain(entry.value) for entry in value.kvlist_value.values}
-    return getattr(value, kind)
 
 
 def _scope(scope: InstrumentationScope) -> Data:

@@ -11,25 +11,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from google.protobuf import json_format
-from google.protobuf.message import DecodeError, Message
-from google.rpc.status_pb2 import Status
+from google.protobuf.message import Message
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest, ExportLogsServiceResponse
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest, ExportMetricsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest, ExportTraceServiceResponse
 
-from localstack.honeycomb import encoding, otlp
+from localstack import encoding
+from localstack.honeycomb import otlp
 from localstack.honeycomb.layout import Rows
 from localstack.honeycomb.problems import UNKNOWN_KEY
+from localstack.otlp import INTERNAL, JSON, PROTOBUF, UNAUTHENTICATED, UNAVAILABLE, UNIMPLEMENTED, Malformed, read, status
 
 #: Bytes of a request body, packed or unpacked.
 MAX_BODY = 20 * 1024 * 1024
-
-PROTOBUF = ("application/protobuf", "application/x-protobuf")
-JSON = "application/json"
-
-# gRPC status codes (grpc.StatusCode's numbers), which google.rpc.Status carries too.
-INTERNAL, UNIMPLEMENTED, UNAVAILABLE, UNAUTHENTICATED = 13, 12, 14, 16
 
 
 @dataclass(frozen=True)
@@ -114,30 +108,15 @@ def parse(signal: Signal, body: bytes, content_type: str, content_encoding: str)
         raise OtlpError(TOO_LARGE) from None
     except encoding.BodyMalformed:
         raise OtlpError(MALFORMED) from None
-    message = signal.request()
     try:
-        if content_type == JSON:
-            # Unknown fields are to be ignored (OTLP specification, "JSON Protobuf Encoding").
-            json_format.Parse(body, message, ignore_unknown_fields=True)
-        else:
-            message.ParseFromString(body)
-    except (DecodeError, json_format.ParseError, ValueError, TypeError, AttributeError, RecursionError):
-        # The JSON parser raises its own error for most bad input, and whatever Python raises for the rest.
+        return read(signal.request(), body, content_type)
+    except Malformed:
         raise OtlpError(MALFORMED) from None
-    return message
-
-
-def respond(message: Message, content_type: str) -> bytes:
-    """A message in the request's content type."""
-    if content_type == JSON:
-        return json_format.MessageToJson(message, indent=None).encode()
-    return message.SerializeToString()
 
 
 def failure(error: Refusal, content_type: str) -> tuple[bytes, str]:
     """Body and content type of a refused request."""
     if content_type != JSON and content_type not in PROTOBUF:
         return UNSUPPORTED_TYPE.message.encode(), "text/plain"
-    if content_type == JSON:
-        return respond(Status(message=error.message), content_type), content_type
-    return respond(Status(code=error.grpc_code, message=error.message), content_type), content_type
+    # Honeycomb leaves the code out of a JSON one.
+    return status(0 if content_type == JSON else error.grpc_code, error.message, content_type), content_type

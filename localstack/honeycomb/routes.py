@@ -14,12 +14,14 @@ import orjson
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, NotFound
 
-from localstack.honeycomb import encoding, events, otlp_http, problems, spec
+from localstack import encoding
+from localstack.honeycomb import events, otlp_http, problems, spec
 from localstack.honeycomb.layout import slug
 from localstack.honeycomb.limits import RateLimit
 from localstack.honeycomb.models import ALL, Column, Dataset, Honeycomb, Query, QueryRun
 from localstack.honeycomb.problems import ApiError, Detail
 from localstack.honeycomb.results import Results
+from localstack.otlp import INTERNAL, JSON, PROTOBUF, write
 from localstack.store import StoreClosed
 
 log = logging.getLogger(__name__)
@@ -85,7 +87,7 @@ def create_app(state: Honeycomb, results: Results, keys: Keys, enforce_rate_limi
         content_type = request.headers.get("Content-Type", "")
         key, dataset = request.headers.get("X-Honeycomb-Team", ""), request.headers.get("X-Honeycomb-Dataset", "")
         try:
-            if content_type not in (*otlp_http.PROTOBUF, otlp_http.JSON):
+            if content_type not in (*PROTOBUF, JSON):
                 raise otlp_http.OtlpError(otlp_http.UNSUPPORTED_TYPE)
             otlp_http.check_key(signal, key, dataset, keys.all)
             if (request.content_length or 0) > otlp_http.MAX_BODY:
@@ -98,7 +100,7 @@ def create_app(state: Honeycomb, results: Results, keys: Keys, enforce_rate_limi
         except StoreClosed:
             body, answer_type = otlp_http.failure(otlp_http.CLOSING, content_type)
             return Response(body, otlp_http.CLOSING.http_status, content_type=answer_type)
-        return Response(otlp_http.respond(signal.response(), content_type), content_type=content_type)
+        return Response(write(signal.response(), content_type), content_type=content_type)
 
     for signal in otlp_http.SIGNALS:
         app.add_url_rule(signal.path, signal.path, otlp, methods=["POST"], defaults={"signal": signal})
@@ -338,7 +340,7 @@ def create_app(state: Honeycomb, results: Results, keys: Keys, enforce_rate_limi
     def failed(error: Exception) -> Response:
         log.error("%s %s failed", request.method, request.path, exc_info=error)
         if request.path.startswith("/v1/"):
-            refusal = otlp_http.Refusal(500, otlp_http.INTERNAL, "the request failed; the reason is in the log of honeycomb")
+            refusal = otlp_http.Refusal(500, INTERNAL, "the request failed; the reason is in the log of honeycomb")
             body, content_type = otlp_http.failure(refusal, request.headers.get("Content-Type", ""))
             return Response(body, 500, content_type=content_type)
         return api_error(ApiError(500, "the request failed; the reason is in the log of honeycomb"))

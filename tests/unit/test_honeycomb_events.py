@@ -14,8 +14,8 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from localstack.encoding import BodyMalformed, BodyTooLarge, decode
 from localstack.honeycomb import events
-from localstack.honeycomb.encoding import BodyMalformed, BodyTooLarge, decode
 from localstack.honeycomb.events import Rejected
 
 NOW = 1_700_000_000_000_000_000

@@ -11,7 +11,7 @@ class BodyTooLarge(Exception):
 
 
 class BodyMalformed(Exception):
-    """The body is not what its Content-Encoding says, or the encoding is not one that Honeycomb takes."""
+    """The body is not what its Content-Encoding says, or the encoding is not one of these."""
 
 
 def decode(body: bytes, encoding: str, limit: int) -> bytes:
