@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import secrets
 import time
 from collections.abc import Iterator
@@ -13,9 +15,12 @@ import botocore.config
 import pytest
 from aws_xray_sdk.core.sampling.sampler import DefaultSampler
 
+from compose.settings import ROOT
 from tests.api.aws_clients import client
-from tests.api.servers import Vendor, start_vendor
+from tests.api.samplers import SamplerProcess
+from tests.api.servers import START_SECONDS, Vendor, start_vendor
 from tests.api.test_aws_xray import refused
+from tests.waiting import until
 
 RULE: dict[str, Any] = {
     "RuleName": "messages",
@@ -30,6 +35,12 @@ RULE: dict[str, Any] = {
     "URLPath": "/api/messages*",
     "Version": 1,
 }
+
+#: The sandbox's own rule, as `make up` gives it to X-Ray.
+CRUDDUR: dict[str, Any] = json.loads((ROOT / "compose" / "xray" / "sampling-rule.json").read_text())["SamplingRule"]
+
+#: Ten seconds until a sampler reports and hears of the change, one until the X-Ray SDK fetches the rules; the rest for a slow machine.
+OBEY_SECONDS = 20
 
 
 @pytest.fixture
@@ -152,6 +163,71 @@ def test_a_reservoir_is_shared_among_the_clients_that_report(xray: Any) -> None:
     assert quotas() == [4, 3, 3], "three clients share it, and the shares add up"
 
 
+def test_a_client_that_needs_little_leaves_the_rest_to_the_others(xray: Any) -> None:
+    """And in one call, as a proxy might send it: every document is counted before the first is answered."""
+    xray.create_sampling_rule(SamplingRule=RULE)
+    idle, busy, busier = sorted(new_client_id() for _ in range(3))
+    documents = [
+        report("messages", idle, RequestCount=1),
+        report("messages", busy, RequestCount=500),
+        report("messages", busier, RequestCount=900),
+    ]
+    targets = xray.get_sampling_targets(SamplingStatisticsDocuments=documents)["SamplingTargetDocuments"]
+    assert [target["ReservoirQuota"] for target in targets] == [1, 5, 4]
+
+
+def test_a_boost_follows_anomalies_that_are_not_recorded(xray: Any) -> None:
+    xray.create_sampling_rule(SamplingRule=RULE | {"FixedRate": 0.1, "SamplingRateBoost": {"MaxRate": 0.5, "CooldownWindowMinutes": 5}})
+    xray.create_sampling_rule(SamplingRule=RULE | {"RuleName": "plain"})
+    assert rules(xray)["messages"]["SamplingRule"]["SamplingRateBoost"] == {"MaxRate": 0.5, "CooldownWindowMinutes": 5}
+
+    def ask(**counts: int) -> Any:
+        boost = {
+            "ServiceName": "Cruddur",
+            "Timestamp": time.time(),
+            "TotalCount": 200,
+            "AnomalyCount": 0,
+            "SampledAnomalyCount": 0,
+        } | counts
+        return xray.get_sampling_targets(
+            SamplingStatisticsDocuments=[report("messages", new_client_id()), report("plain", new_client_id())],
+            SamplingBoostStatisticsDocuments=[boost | {"RuleName": name} for name in ("messages", "plain", "gone")],
+        )
+
+    calm = ask()
+    assert [target.get("SamplingBoost") for target in calm["SamplingTargetDocuments"]] == [None, None]
+    assert [one["RuleName"] for one in calm["UnprocessedBoostStatistics"]] == ["plain", "gone"]
+    before = time.time()
+    boosted, plain = ask(AnomalyCount=40, SampledAnomalyCount=4)["SamplingTargetDocuments"]
+    assert boosted["FixedRate"] == 0.1
+    assert boosted["SamplingBoost"]["BoostRate"] == 0.25, "records 10 of 40 an interval"
+    assert before + 59 < boosted["SamplingBoost"]["BoostRateTTL"].timestamp() < time.time() + 61
+    assert "SamplingBoost" not in plain
+    # Every client of the rule gets it, also one that sees no anomalies.
+    assert ask()["SamplingTargetDocuments"][0]["SamplingBoost"] == boosted["SamplingBoost"]
+
+
+def test_statistics_come_in_pages_that_stay_in_place(xray: Any) -> None:
+    now = int(time.time() / 10) * 10
+    for window in range(6):
+        documents = [report("Default", new_client_id()) | {"Timestamp": now - 10 * (25 * window + n)} for n in range(25)]
+        xray.get_sampling_targets(SamplingStatisticsDocuments=documents)
+    first = xray.get_sampling_statistic_summaries()
+    xray.get_sampling_targets(SamplingStatisticsDocuments=[report("Default", new_client_id()) | {"Timestamp": now - 10 * 3600}])
+    second = xray.get_sampling_statistic_summaries(NextToken=first["NextToken"])
+    times = [one["Timestamp"].timestamp() for page in (first, second) for one in page["SamplingStatisticSummaries"]]
+    assert times == [now - 10 * n for n in reversed(range(150))]
+    assert "NextToken" not in second
+    refused(lambda: xray.get_sampling_statistic_summaries(NextToken="no"), "InvalidRequestException", "NextToken")
+
+
+def test_statistics_of_another_time_are_not_processed(xray: Any) -> None:
+    documents = [report("Default", new_client_id()) | {"Timestamp": when} for when in (0, time.time() + 3600)]
+    answer = xray.get_sampling_targets(SamplingStatisticsDocuments=documents)
+    assert [one["ErrorCode"] for one in answer["UnprocessedStatistics"]] == ["400", "400"]
+    assert xray.get_sampling_statistic_summaries()["SamplingStatisticSummaries"] == []
+
+
 def test_targets_carry_what_the_sdk_needs(xray: Any) -> None:
     before = time.time()
     xray.create_sampling_rule(SamplingRule=RULE)
@@ -200,17 +276,72 @@ def test_the_sdks_sampler_obeys_the_rules(xray: Any, aws: Vendor, signed: bool) 
     assert [sampler.should_trace(request | {"path": "/never"}) for _ in range(50)] == [False] * 50
     assert [sampler.should_trace(request | {"path": "/api/messages"}) for _ in range(50)] == ["always"] * 50
 
-    # It reports, gets its quota, and hears at once of a rule that changed.
-    for rule in sampler._cache.rules:
-        rule.reservoir._report_elapsed = 100
+    # A change in the second in which it fetched the rules: the SDK compares whole seconds, and hears of it all the same.
     xray.update_sampling_rule(SamplingRuleUpdate={"RuleName": "never", "FixedRate": 1.0})
-    sampler._cache.last_updated = 0
+    sampler._cache.last_updated = int(rules(xray)["never"]["ModifiedAt"].timestamp())
     sampler._target_poller._do_work()
     assert sampler._rule_poller._time_elapsed > sampler._rule_poller._time_to_wait
     sampler._rule_poller._refresh_cache()
     assert sampler.should_trace(request | {"path": "/never"}) == "never"
     counted = {one["RuleName"]: one["RequestCount"] for one in xray.get_sampling_statistic_summaries()["SamplingStatisticSummaries"]}
     assert counted == {"always": 50, "never": 50}
+
+
+def test_the_real_samplers_obey_a_changed_rule_within_seconds(xray: Any, aws: Vendor) -> None:
+    """Each with its own threads and clocks: they report every 10 s, and fetch the rules when they hear that one has changed."""
+    xray.create_sampling_rule(SamplingRule=CRUDDUR | {"FixedRate": 0.0, "ReservoirSize": 0})
+    with SamplerProcess("x-ray sdk", aws.port) as sdk, SamplerProcess("opentelemetry", aws.port) as opentelemetry:
+        samplers = (sdk, opentelemetry)
+        until(lambda: [one.ask(20) for one in samplers] == [0, 0], START_SECONDS, "both samplers to have the rule that samples nothing")
+        xray.create_sampling_rule(SamplingRule=CRUDDUR | {"RuleName": "login", "Priority": 1, "URLPath": "/login", "FixedRate": 1.0})
+        until(lambda: [one.ask(20, "/login") for one in samplers] == [20, 20], OBEY_SECONDS, "both samplers to obey the new rule")
+        assert [one.ask(20, "/other") for one in samplers] == [0, 0]
+
+
+def test_the_sandboxs_rule_samples_what_its_reservoir_and_rate_predict(xray: Any, aws: Vendor) -> None:
+    """2,000 requests over some seconds: the reservoir's 5 of each second, and of the rest a tenth, within a binomial's 99.99 %."""
+    xray.create_sampling_rule(SamplingRule=CRUDDUR)
+    sampler = sdk_sampler(aws, signed=False)
+    # The chances are fixed, so that this fails for a reason and not once in ten thousand runs.
+    sampler._random.seed(20160412)
+    sampler._rule_poller._refresh_cache()
+    request = {"host": "h", "method": "GET", "path": "/", "service": "Cruddur", "service_type": None}
+    assert sampler.should_trace(dict(request)) == "Cruddur", "borrowed, before there is a quota"
+    sampler._target_poller._do_work()
+    assert sampler._cache.rules[0].reservoir.quota == 5
+
+    seconds: dict[int, int] = {}
+    sampled = 0
+    # What the first request's second has left of the reservoir is not looked at.
+    started = until(lambda: time.time() if int(time.time()) != sampler._cache.rules[0].reservoir._this_sec else 0, 3, "a new second")
+    for number in range(2000):
+        # The pace: 500 requests a second.
+        while time.time() < started + number / 500:
+            time.sleep(0.001)
+        seconds[int(time.time())] = seconds.get(int(time.time()), 0) + 1
+        sampled += sampler.should_trace(dict(request)) == "Cruddur"
+    assert len(seconds) >= 4
+    taken = sum(min(5, requests) for requests in seconds.values())
+    low, high = binomial_range(2000 - taken, 0.1, 0.9999)
+    assert taken + low <= sampled <= taken + high
+
+    sampler._target_poller._do_work()
+    summaries = [one for one in xray.get_sampling_statistic_summaries()["SamplingStatisticSummaries"] if one["RuleName"] == "Cruddur"]
+    assert sum(one["RequestCount"] for one in summaries) == 2001
+    assert sum(one["BorrowCount"] for one in summaries) == 1
+    assert sum(one["SampledCount"] for one in summaries) == sampled
+
+
+def binomial_range(trials: int, chance: float, share: float) -> tuple[int, int]:
+    """The least and the most successes, between which ``share`` of all outcomes lie."""
+    below, left = 0.0, (1 - share) / 2
+    low = high = 0
+    for count in range(trials + 1):
+        ways = math.lgamma(trials + 1) - math.lgamma(count + 1) - math.lgamma(trials - count + 1)
+        below += math.exp(ways + count * math.log(chance) + (trials - count) * math.log1p(-chance))
+        low += below < left
+        high += below < 1 - left
+    return low, high
 
 
 def test_only_the_samplers_two_calls_go_unsigned(aws: Vendor) -> None:

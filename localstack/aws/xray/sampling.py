@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -89,8 +90,9 @@ class Targets:
 class Sampling:
     """Sampling rules and statistics of one account in one region."""
 
-    def __init__(self, store: Store, region: str) -> None:
+    def __init__(self, store: Store, region: str, clock: Callable[[], float] = time.time) -> None:
         self._store = store
+        self._clock = clock
         self._arn = f"arn:aws:xray:{region}:{ACCOUNT_ID}:sampling-rule/"
         if not store.read("SELECT 1 FROM sampling_rule WHERE name = ?", [DEFAULT_RULE]):
             members = {
@@ -122,7 +124,7 @@ class Sampling:
         if not str(name).isprintable() or str(name) != str(name).strip():
             raise AwsError("InvalidRequestException", "RuleName must be printable, without white space around it")
         _check(members)
-        now = time.time()
+        now = self._clock()
         arn = self._arn + str(name)
         rule = Rule({"Attributes": {}, **members, "RuleARN": arn}, now, now)
 
@@ -156,7 +158,7 @@ class Sampling:
                     "InvalidRequestException",
                     f"Of the default rule only {', '.join(sorted(_DEFAULT_CHANGES))} can change, not {', '.join(fixed)}",
                 )
-            updated = Rule(rule.members | new, rule.created, time.time())
+            updated = Rule(rule.members | new, rule.created, self._clock())
             _write(db, updated)
             _changed(db, updated.modified)
             return updated
@@ -174,7 +176,7 @@ class Sampling:
             for table in ("sampling_statistic", "sampling_anomaly", "sampling_boost"):
                 db.execute(f"DELETE FROM {table} WHERE rule_name = ?", [name])
             tags.forget(db, rule.members["RuleARN"])
-            _changed(db, time.time())
+            _changed(db, self._clock())
             return rule
 
         return self._store.transact(work)
@@ -186,7 +188,7 @@ class Sampling:
         is shared among the clients that reported within CLIENT_SECONDS, see :func:`shares`; a client that goes away is
         forgotten when the quota it was last given has expired, so that the quotas that count never add up to more.
         """
-        now = time.time()
+        now = self._clock()
 
         def work(db: duckdb.DuckDBPyConnection) -> Targets:
             for table in ("sampling_statistic", "sampling_anomaly"):
@@ -232,9 +234,9 @@ class Sampling:
             f"""SELECT rule_name, floor(reported / {SUMMARY_SECONDS}) * {SUMMARY_SECONDS} AS slot,
                        sum(requests), sum(borrowed), sum(sampled)
                 FROM sampling_statistic WHERE received >= $since
-                GROUP BY ALL HAVING slot > $slot OR (slot = $slot AND rule_name > $rule)
+                GROUP BY rule_name, slot HAVING slot > $slot OR (slot = $slot AND rule_name > $rule)
                 ORDER BY slot, rule_name LIMIT {int(limit)}""",
-            {"since": time.time() - STATISTICS_SECONDS, "slot": slot, "rule": rule},
+            {"since": self._clock() - STATISTICS_SECONDS, "slot": slot, "rule": rule},
         )
         return [
             {"RuleName": name, "Timestamp": slot, "RequestCount": int(requests), "BorrowCount": int(borrowed), "SampledCount": int(sampled)}
@@ -262,17 +264,18 @@ def shares(reservoir: int, demands: Mapping[str, int]) -> dict[str, int]:
     need more. What nobody needs is divided evenly, for bursts. Where it does not divide, the first clients by id get one more. The
     shares add up to the reservoir.
     """
+    if not demands:
+        return {}
     granted: dict[str, int] = {}
     left = reservoir
-    for number, client in enumerate(sorted(demands, key=lambda client: (demands[client], client))):
-        granted[client] = min(demands[client], left // (len(demands) - number))
-        left -= granted[client]
-    clients = sorted(demands)
-    # Fewer are left than there are clients that need more, or nobody needs more.
-    needy = [client for client in clients if granted[client] < demands[client]]
-    each, rest = divmod(left, len(needy or clients)) if clients else (0, 0)
-    for number, client in enumerate(needy or clients):
-        granted[client] += each + (number < rest)
+    waiting = deque(sorted(demands, key=lambda client: demands[client]))
+    while waiting and demands[waiting[0]] <= left // len(waiting):
+        granted[waiting[0]] = demands[waiting[0]]
+        left -= demands[waiting.popleft()]
+    clients = sorted(waiting or demands)
+    each, rest = divmod(left, len(clients))
+    for number, client in enumerate(clients):
+        granted[client] = granted.get(client, 0) + each + (number < rest)
     return granted
 
 
