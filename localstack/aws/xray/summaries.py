@@ -1,133 +1,134 @@
 """What GetTraceSummaries says of a trace. Pure: documents in, members out.
 
-Source: the API reference of GetTraceSummaries and TraceSummary.
+Source: the API reference of TraceSummary, and summaries that users of X-Ray published. Those have the client among ``ServiceIds``, by the
+name of the service it called and with the type ``client``; times of three digits; and every list, empty where there is nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from localstack.aws.xray.documents import StoredDocument, assemble, walk
+from localstack.aws.xray import facts, rootcauses
+from localstack.aws.xray.documents import StoredDocument
+from localstack.aws.xray.entities import entities
+from localstack.aws.xray.facts import Http, Service, TraceFacts
+from localstack.aws.xray.rootcauses import CauseEntity, RootCause
+
+#: Type of the node that stands for whoever sent the first request.
+CLIENT_TYPE = "client"
 
 
 def summarize(trace_id: str, documents: Sequence[StoredDocument]) -> dict[str, Any]:
     """The TraceSummary of a trace, without what only its query knows (MatchedEventTime).
 
-    The root is the earliest segment without a parent in the trace. Not computed, and so absent: root causes, inferred services.
+    ``ResponseTime`` is absent while the root is in progress; it and ``EntryPoint`` are where no segment has arrived yet.
     """
-    start = min(stored.start_time for stored in documents)
-    end = max((stored.end_time for stored in documents if stored.end_time is not None), default=start)
-    trees = [tree.fields for tree in assemble(documents)]
-    segments = [tree for tree in trees if tree.get("type") != "subsegment"]
+    found = entities(documents)
+    known = facts.derive(trace_id, found)
+    causes = rootcauses.derive(found)
+    services = {node.id: service_id(node.service) for node in known.nodes}
     summary: dict[str, Any] = {
         "Id": trace_id,
-        "StartTime": start,
-        "Duration": round(max(end - start, 0.0), 3),
-        "HasFault": False,
-        "HasError": False,
-        "HasThrottle": any(tree.get("throttle") is True for tree in segments),
-        "IsPartial": any(stored.end_time is None for stored in documents),
-        "Http": {},
-        "Annotations": _annotations(trees),
-        "Users": _users(segments),
-        "ServiceIds": _unique(_service(tree) for tree in segments),
-        "ResourceARNs": _unique({"ARN": arn} for tree in trees if isinstance(arn := tree.get("resource_arn"), str)),
-        "InstanceIds": _unique({"Id": value} for tree in segments if (value := _ec2(tree, "instance_id"))),
-        "AvailabilityZones": _unique({"Name": value} for tree in segments if (value := _ec2(tree, "availability_zone"))),
+        "StartTime": known.start_time,
+        "Duration": round(known.duration, 3),
+        "HasFault": known.flags.fault,
+        "HasError": known.flags.error,
+        "HasThrottle": known.flags.throttle,
+        "IsPartial": known.partial,
+        "Http": _http(known.http),
+        "Annotations": _annotations(known, services),
+        "Users": _users(known, services),
+        "ServiceIds": _service_ids(known),
+        "ResourceARNs": [{"ARN": arn} for arn in _distinct(node.resource_arn for node in known.nodes)],
+        "InstanceIds": [{"Id": instance} for instance in _distinct(node.instance_id for node in known.nodes)],
+        "AvailabilityZones": [{"Name": zone} for zone in _distinct(node.availability_zone for node in known.nodes)],
+        "FaultRootCauses": [_cause(cause) for cause in causes.fault],
+        "ErrorRootCauses": [_cause(cause) for cause in causes.error],
+        "ResponseTimeRootCauses": [_cause(cause) for cause in causes.response_time],
         "Revision": sum(stored.revision for stored in documents),
     }
-    root = _root(segments)
-    if root is not None:
-        summary["HasFault"] = root.get("fault") is True
-        summary["HasError"] = root.get("error") is True
-        if root.get("end_time") is not None and not root.get("in_progress"):
-            summary["ResponseTime"] = round(max(root["end_time"] - root["start_time"], 0.0), 3)
-        summary["Http"] = _http(root)
-        summary["EntryPoint"] = _service(root)
+    if known.response_time is not None:
+        summary["ResponseTime"] = round(known.response_time, 3)
+    if known.root is not None:
+        summary["EntryPoint"] = services[known.root]
     return summary
 
 
-def _root(segments: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    known = {node["id"] for segment in segments for node in walk(segment)}
-    roots = [segment for segment in segments if segment.get("parent_id") not in known] or list(segments)
-    return min(roots, key=lambda segment: (segment["start_time"], segment["id"]), default=None)
+def service_id(service: Service) -> dict[str, Any]:
+    """A ServiceId, and what the root causes' services begin with."""
+    members: dict[str, Any] = {"Name": service.name, "Names": [service.name]}
+    if service.account_id is not None:
+        members["AccountId"] = service.account_id
+    if service.type is not None:
+        members["Type"] = service.type
+    return members
 
 
-def _service(segment: dict[str, Any]) -> dict[str, Any]:
-    """A ServiceId: the segment's name, its origin as the type, and the account it says it ran in."""
-    service: dict[str, Any] = {"Name": segment["name"], "Names": [segment["name"]]}
-    account = _at(segment, "aws", "account_id")
-    if isinstance(account, str):
-        service["AccountId"] = account
-    if isinstance(segment.get("origin"), str):
-        service["Type"] = segment["origin"]
-    return service
+def _service_ids(known: TraceFacts) -> list[dict[str, Any]]:
+    services = dict.fromkeys(node.service for node in known.nodes)
+    services |= dict.fromkeys(Service(node.service.name, CLIENT_TYPE) for node in known.nodes if node.entry)
+    return [service_id(service) for service in services]
 
 
-def _http(segment: dict[str, Any]) -> dict[str, Any]:
-    wanted = {
-        "HttpURL": ("request", "url", str),
-        "HttpStatus": ("response", "status", int),
-        "HttpMethod": ("request", "method", str),
-        "UserAgent": ("request", "user_agent", str),
-        "ClientIp": ("request", "client_ip", str),
+def _http(http: Http) -> dict[str, Any]:
+    members = {
+        "HttpURL": http.url,
+        "HttpStatus": http.status,
+        "HttpMethod": http.method,
+        "UserAgent": http.useragent,
+        "ClientIp": http.clientip,
     }
-    found = {name: _at(segment, "http", block, key) for name, (block, key, _) in wanted.items()}
-    return {name: value for name, value in found.items() if isinstance(value, wanted[name][2]) and not isinstance(value, bool)}
+    return {name: value for name, value in members.items() if value is not None}
 
 
-def _annotations(trees: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+def _annotations(known: TraceFacts, services: dict[str, dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     """Each key's distinct values, with the services whose segments or subsegments carry them."""
     found: dict[str, dict[tuple[str, Any], list[dict[str, Any]]]] = {}
-    for tree in trees:
-        services = [] if tree.get("type") == "subsegment" else [_service(tree)]
-        for node in walk(tree):
-            for key, value in (node.get("annotations") or {}).items():
-                kind = _annotation_kind(value)
-                if kind is None:
-                    continue
-                carriers = found.setdefault(key, {}).setdefault((kind, value), [])
-                carriers.extend(service for service in services if service not in carriers)
+    for annotation in known.annotations:
+        kind = _KINDS[type(annotation.value)]
+        carriers = found.setdefault(annotation.key, {}).setdefault((kind, annotation.value), [])
+        _add(carriers, services, annotation.node)
     return {
         key: [{"AnnotationValue": {kind: value}, "ServiceIds": carriers} for (kind, value), carriers in values.items()]
         for key, values in found.items()
     }
 
 
-def _annotation_kind(value: Any) -> str | None:
-    """The member of AnnotationValue a value goes into; None for what X-Ray does not index (objects, lists, null)."""
-    if isinstance(value, bool):
-        return "BooleanValue"
-    if isinstance(value, int | float):
-        return "NumberValue"
-    return "StringValue" if isinstance(value, str) else None
+_KINDS = {bool: "BooleanValue", float: "NumberValue", str: "StringValue"}
 
 
-def _users(segments: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _users(known: TraceFacts, services: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     users: dict[str, list[dict[str, Any]]] = {}
-    for segment in segments:
-        if isinstance(user := segment.get("user"), str):
-            services = users.setdefault(user, [])
-            if (service := _service(segment)) not in services:
-                services.append(service)
-    return [{"UserName": user, "ServiceIds": services} for user, services in users.items()]
+    for node in known.nodes:
+        if node.user is not None:
+            _add(users.setdefault(node.user, []), services, node.id)
+    return [{"UserName": user, "ServiceIds": carriers} for user, carriers in users.items()]
 
 
-def _ec2(segment: dict[str, Any], key: str) -> str | None:
-    value = _at(segment, "aws", "ec2", key)
-    return value if isinstance(value, str) else None
+def _add(carriers: list[dict[str, Any]], services: dict[str, dict[str, Any]], node: str | None) -> None:
+    if node is not None and (service := services[node]) not in carriers:
+        carriers.append(service)
 
 
-def _at(value: Any, *keys: str) -> Any:
-    for key in keys:
-        value = value.get(key) if isinstance(value, dict) else None
-    return value
+def _cause(cause: RootCause) -> dict[str, Any]:
+    return {
+        "Services": [
+            service_id(service.service)
+            | {"Inferred": service.inferred, "EntityPath": [_cause_entity(entity) for entity in service.entities]}
+            for service in cause.services
+        ],
+        "ClientImpacting": cause.client_impacting,
+    }
 
 
-def _unique(values: Iterator[dict[str, Any]] | Any) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    for value in values:
-        if value not in found:
-            found.append(value)
-    return found
+def _cause_entity(entity: CauseEntity) -> dict[str, Any]:
+    members: dict[str, Any] = {"Name": entity.name, "Remote": entity.remote}
+    if entity.coverage is not None:
+        return members | {"Coverage": entity.coverage}
+    exceptions = [{"Name": one.name, "Message": one.message} for one in entity.exceptions]
+    return members | {"Exceptions": [{key: value for key, value in one.items() if value is not None} for one in exceptions]}
+
+
+def _distinct(values: Iterable[str | None]) -> list[str]:
+    return list(dict.fromkeys(value for value in values if value is not None))
