@@ -112,6 +112,7 @@ def _node(row: dict[str, Any]) -> Node:
         row["availability_zone"],
         row["instance_id"],
         row["resource_arn"],
+        row["work_end"],
     )
 
 
