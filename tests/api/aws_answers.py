@@ -12,10 +12,10 @@ boto3 parses leniently: an unknown member is dropped, a wrong type passed on, a 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
-from typing import Any
+from functools import cache, partial
+from typing import Any, Literal
 
 import botocore.exceptions
 import botocore.loaders
@@ -64,49 +64,65 @@ def model(service: str, operation: str) -> Any:
 
 @dataclass
 class Members:
-    """Every member that came in checked answers: by operation and path (``Groups[].GroupName``, ``Tags{}``), its distinct scalar values.
+    """Every member that was seen: by operation and path (``Groups[].GroupName``, ``Attributes{}``), its distinct scalar values.
 
-    A path of a structure, list or map has no values; that it is there says that it came.
+    A path of a structure, list or map has no values; that it is there says that it was seen.
     """
 
     of: dict[str, dict[str, set[Any]]] = field(default_factory=dict)
 
-    def add(self, operation: str, answer: Any) -> None:
-        paths = self.of.setdefault(operation, {})
-        for path, value in _walk(answer, ""):
+    def add(self, operation: Any, side: Literal["input", "output"], value: Any) -> None:
+        """``value``: JSON that matches the operation's input or output shape."""
+        shape = getattr(operation, f"{side}_shape")
+        if shape is not None:
+            self._add(self.of.setdefault(operation.name, {}), shape, value, "")
+
+    def _add(self, paths: dict[str, set[Any]], shape: Any, value: Any, path: str) -> None:
+        if path:
             values = paths.setdefault(path, set())
-            if not isinstance(value, dict | list):
+            if shape.type_name not in ("structure", "list", "map"):
                 values.add(value)
-
-
-def _walk(value: Any, path: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict):
-        for name, member in value.items():
-            inner = f"{path}.{name}" if path else name
-            yield inner, member
-            yield from _walk(member, inner)
-    elif isinstance(value, list):
-        for element in value:
-            if not isinstance(element, dict | list):
-                yield f"{path}[]", element
-            yield from _walk(element, f"{path}[]")
+        if shape.type_name == "structure":
+            for name, member in value.items():
+                self._add(paths, shape.members[name], member, f"{path}.{name}" if path else name)
+        elif shape.type_name == "list":
+            for element in value:
+                self._add(paths, shape.member, element, f"{path}[]")
+        elif shape.type_name == "map":
+            for element in value.values():
+                self._add(paths, shape.value, element, f"{path}{{}}")
 
 
 def checked(client: Any, members: Members | None = None) -> Any:
     """``client`` (boto3's), every answer to which is now checked before botocore parses it; ``members`` collects what came."""
-
-    def hook(model: Any, response_dict: dict[str, Any], **_: Any) -> None:
-        headers = {name.lower(): value for name, value in response_dict["headers"].items()}
-        body = response_dict["body"]
-        if len(body) < int(headers.get("content-length", 0)):
-            # The vendor was killed while it answered; botocore takes what came for the whole.
-            raise botocore.exceptions.ConnectionClosedError(endpoint_url=model.name)
-        answer = check_answer(model, response_dict["status_code"], headers, body)
-        if members is not None and response_dict["status_code"] == 200:
-            members.add(model.name, answer)
-
-    client.meta.events.register("before-parse.*", lambda operation_model, **context: hook(operation_model, **context))
+    client.meta.events.register("before-parse.*", partial(_on_answer, members))
     return client
+
+
+def checked_session(session: Any, came: Members, sent: Members) -> None:
+    """The same for every client of a session of botocore's; ``sent`` collects what was sent in calls that succeeded."""
+
+    def on_call(params: dict[str, Any], model: Any, context: dict[str, Any], **_: Any) -> None:
+        context["sent"] = orjson.loads(params["body"] or b"{}")
+
+    def on_answered(model: Any, parsed: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
+        if parsed["ResponseMetadata"]["HTTPStatusCode"] == 200:
+            sent.add(model, "input", context["sent"])
+
+    session.register("before-parse.*", partial(_on_answer, came))
+    session.register("before-call.*", on_call)
+    session.register("after-call.*", on_answered)
+
+
+def _on_answer(members: Members | None, operation_model: Any, response_dict: dict[str, Any], **_: Any) -> None:
+    headers = {name.lower(): value for name, value in response_dict["headers"].items()}
+    status, body = response_dict["status_code"], response_dict["body"]
+    if len(body) < int(headers.get("content-length", 0)):
+        # The vendor was killed while it answered; botocore takes what came for the whole.
+        raise botocore.exceptions.ConnectionClosedError(endpoint_url=operation_model.name)
+    answer = check_answer(operation_model, status, headers, body)
+    if members is not None and status == 200:
+        members.add(operation_model, "output", answer)
 
 
 def check_answer(operation: Any, status: int, headers: Mapping[str, str], body: bytes) -> Any:
