@@ -8,6 +8,7 @@ from localstack.aws import tags
 from localstack.aws.logs.models import SCHEMA as LOGS_SCHEMA
 from localstack.aws.logs.models import LogEventInsert, Logs
 from localstack.aws.xray.configuration import SCHEMA as CONFIGURATION_SCHEMA
+from localstack.aws.xray.filters.causes import SCHEMA as CAUSE_SCHEMA
 from localstack.aws.xray.groups import SCHEMA as GROUP_SCHEMA
 from localstack.aws.xray.index import SCHEMA as INDEX_SCHEMA
 from localstack.aws.xray.models import XRay
@@ -33,6 +34,7 @@ MIGRATIONS = (
     *POLICY_SCHEMA,
     *INDEXED,
     *INDEX_SCHEMA,
+    *CAUSE_SCHEMA,
 )
 
 #: DuckDB's own limit; the process needs about 100 MB more for Python and Arrow.

@@ -1,10 +1,10 @@
-"""Groups: named filter expressions. They are kept and returned; nothing here evaluates an expression yet."""
+"""Groups: named filter expressions. One that cannot be used is refused when it is given."""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import duckdb
 import orjson
@@ -12,6 +12,7 @@ import orjson
 from localstack.aws import tags
 from localstack.aws.accounts import ACCOUNT_ID
 from localstack.aws.errors import AwsError
+from localstack.aws.xray.filters import check
 from localstack.store import Store
 
 SCHEMA = ("CREATE TABLE xray_group (name VARCHAR PRIMARY KEY, members VARCHAR NOT NULL)",)
@@ -46,6 +47,10 @@ class Groups:
             raise _missing(value)
         return found[0]
 
+    def expression(self, by: Literal["name", "arn"], value: str) -> str | None:
+        """The filter expression of the group with this name or ARN, empty where it has none; None: there is no such group."""
+        return _expression(self.all(), by, value)
+
     def create(self, name: str, expression: str | None, insights: Mapping[str, bool] | None, tagged: Mapping[str, str]) -> dict[str, Any]:
         members: dict[str, Any] = {
             "GroupName": name,
@@ -61,6 +66,7 @@ class Groups:
             ((count,),) = db.execute("SELECT count(*) FROM xray_group WHERE name <> ?", [DEFAULT_GROUP]).fetchall()
             if count >= MAX_GROUPS:
                 raise AwsError("InvalidRequestException", f"There are {MAX_GROUPS} groups already")
+            _check(db, members)
             _write(db, members)
             if tagged:
                 tags.change(db, members["GroupARN"], dict(tagged))
@@ -80,6 +86,7 @@ class Groups:
                 if members["GroupName"] == DEFAULT_GROUP:
                     raise AwsError("InvalidRequestException", "The group Default has no filter expression")
                 members["FilterExpression"] = expression
+                _check(db, members)
             members["InsightsConfiguration"] = _insights(members["InsightsConfiguration"], insights)
             _write(db, members)
             return members
@@ -117,6 +124,18 @@ def _insights(old: Mapping[str, bool], new: Mapping[str, bool] | None) -> dict[s
     if merged["NotificationsEnabled"] and not merged["InsightsEnabled"]:
         raise AwsError("InvalidRequestException", "NotificationsEnabled needs InsightsEnabled")
     return merged
+
+
+def _check(db: duckdb.DuckDBPyConnection, members: Mapping[str, Any]) -> None:
+    """Refuse an expression that cannot be used, also for the groups it names, of which the new one may be one."""
+    if expression := members.get("FilterExpression"):
+        others = [_members(row) for row in db.execute("SELECT members FROM xray_group WHERE name <> ?", [members["GroupName"]]).fetchall()]
+        check(expression, lambda by, value: _expression([*others, members], by, value))
+
+
+def _expression(groups: Sequence[Mapping[str, Any]], by: Literal["name", "arn"], value: str) -> str | None:
+    key = "GroupName" if by == "name" else "GroupARN"
+    return next((group.get("FilterExpression", "") for group in groups if group[key] == value), None)
 
 
 def _missing(value: str) -> AwsError:

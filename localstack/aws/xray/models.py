@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from localstack.aws.xray.destinations import Destinations
 from localstack.aws.xray.encryption import Encryption
+from localstack.aws.xray.filters.selecting import Filters
 from localstack.aws.xray.groups import Groups
 from localstack.aws.xray.index import Index
 from localstack.aws.xray.policies import Policies
@@ -23,6 +24,7 @@ class XRay:
         self.traces = Traces(store)
         self.sampling = Sampling(store, region)
         self.groups = Groups(store, region)
+        self.filters = Filters(store, self.index, self.groups)
         self.encryption = Encryption(store, region)
         self.destinations = Destinations(store, region)
         self.policies = Policies(store)

@@ -18,7 +18,7 @@ from localstack.aws.xray.filters.groups import GroupExpression, expand
 from localstack.aws.xray.filters.parser import parse
 from localstack.aws.xray.filters.sql import Condition, condition
 
-__all__ = ["Condition", "FilterError", "GroupExpression", "compile", "parse"]
+__all__ = ["Condition", "FilterError", "GroupExpression", "check", "compile", "parse"]
 
 
 def compile(  # the word of the field; it hides a builtin nobody calls here
@@ -31,3 +31,8 @@ def compile(  # the word of the field; it hides a builtin nobody calls here
     anyway, so that nothing else is looked at.
     """
     return condition(expand(text, parse(text), group), prefix, began)
+
+
+def check(text: str, group: GroupExpression) -> None:
+    """Raise FilterError where :func:`compile` would."""
+    expand(text, parse(text), group)

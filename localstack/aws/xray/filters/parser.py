@@ -11,12 +11,14 @@ import difflib
 import functools
 import math
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, cast
 
 import orjson
 from lark import Lark, Token, Transformer, UnexpectedCharacters, UnexpectedToken, v_args
 from lark.exceptions import VisitError
+from lark.parsers.lalr_interactive_parser import InteractiveParser
 
 from localstack.aws.xray.filters.errors import FilterError
 from localstack.aws.xray.filters.keywords import IN_SCOPE, KINDS, SCOPE_NAMES, Kind, Scope
@@ -94,18 +96,23 @@ def _read(text: str) -> Expression:
                 raise FilterError(text, token.start_pos or 0, f"an expression has at most {MAX_TERMS} terms")
         tree = state.feed_eof()  # type: ignore[no-untyped-call]
     except UnexpectedCharacters as error:
-        raise _unexpected_characters(text, error.pos_in_stream or 0, error.allowed) from None
+        raise _unexpected_characters(text, error.pos_in_stream or 0, _accepted(state)) from None
     except UnexpectedToken as error:
         token = error.token
         at_end = token.type == "$END"
         position = len(text.rstrip()) if at_end else token.start_pos or 0
         what = "the expression ends too early" if at_end else f"unexpected {_shown(str(token))}"
-        raise FilterError(text, position, what, _words(error.accepts or error.expected)) from None
+        raise FilterError(text, position, what, _words(_accepted(state))) from None
     # Nesting is bounded by now: what follows may recurse.
     try:
         return cast(Expression, _Tree(text).transform(tree))
     except VisitError as error:
         raise error.orig_exc from None
+
+
+def _accepted(state: InteractiveParser) -> set[str]:
+    """The terminals that can really stand next."""
+    return cast("set[str]", state.accepts())  # type: ignore[no-untyped-call]
 
 
 #: The tokens that begin a term which costs something to decide.
@@ -426,20 +433,20 @@ _NAMES = {
 _IMPLIED = frozenset({"NOT", "GROUP", "ROOTCAUSE", "ROOTCAUSE_JSON", "ANNOTATION", "LPAR"})
 
 
-def _words(terminals: Any) -> list[str]:
+def _words(terminals: Collection[str]) -> list[str]:
     """Terminals of the grammar in words, in an order that does not change."""
     found = set(terminals) - (_IMPLIED if "KEYWORD" in terminals else frozenset())
     return [name for terminal, name in _NAMES.items() if terminal in found]
 
 
-def _unexpected_characters(text: str, position: int, allowed: Any) -> FilterError:
-    if text[position] == '"' and "STRING" in (allowed or ()):
+def _unexpected_characters(text: str, position: int, allowed: Collection[str]) -> FilterError:
+    if text[position] == '"' and "STRING" in allowed:
         return FilterError(text, position, "the string that begins here has no closing quotation mark")
     piece = re.split(r"[\s(){}]", text[position:], maxsplit=1)[0] or text[position]
     what = f"unexpected {_shown(piece)}"
     if text[position] in "'\u201c\u201d\u201e\u2018\u2019":
         what += ': strings stand in "quotation marks"'
-    return FilterError(text, position, what, _words(allowed or ()))
+    return FilterError(text, position, what, _words(allowed))
 
 
 def _shown(text: str) -> str:

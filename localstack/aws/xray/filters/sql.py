@@ -84,9 +84,12 @@ def _seconds(value: str) -> tuple[_Source, ...]:
     return (_Own(f"round({value}, {DECIMALS})"),)
 
 
-def _took(alias: str) -> dict[str, tuple[_Source, ...]]:
-    took = _seconds(f"greatest({alias}.end_time - {alias}.start_time, 0)")
-    return {"responsetime": took, "duration": took, "partial": (_Own(f"({alias}.end_time IS NULL)"),)}
+def _took(alias: str, ended: str) -> dict[str, tuple[_Source, ...]]:
+    return {
+        "responsetime": _seconds(f"greatest({alias}.end_time - {alias}.start_time, 0)"),
+        "duration": _seconds(f"greatest({alias}.{ended} - {alias}.start_time, 0)"),
+        "partial": (_Own(f"({alias}.end_time IS NULL)"),),
+    }
 
 
 def _nodes(column: str, where: str = "") -> _Among:
@@ -116,7 +119,7 @@ _SOURCES: dict[Scope, dict[str, tuple[_Source, ...]]] = {
     | {keyword: (_Own(f"t.{column}"),) for keyword, column in _HTTP.items()}
     | {keyword: (_nodes(column),) for keyword, column in _SEGMENT.items()},
     "service": _flags("n")
-    | _took("n")
+    | _took("n", "work_end")
     | {
         "inferred": (_Own("n.inferred"),),
         "root": (_Among("xray_trace", "(n.trace, n.id)", "(trace, root)", "(root IS NOT NULL)", "root IS NOT NULL"),),
@@ -126,7 +129,7 @@ _SOURCES: dict[Scope, dict[str, tuple[_Source, ...]]] = {
     }
     | {keyword: (_Own(f"n.{column}"),) for keyword, column in (_HTTP | _SEGMENT).items()},
     "edge": _flags("e")
-    | _took("e")
+    | _took("e", "end_time")
     | {
         "inferred": _target("inferred"),
         "root": (_Among("xray_trace", "(e.trace, e.target)", "(trace, root)", "(root IS NOT NULL)", "root IS NOT NULL"),),
