@@ -6,8 +6,8 @@ to a network does so on a thread of its own, with a bounded queue, and gives up 
 process ends.
 
 Modules: ``identity`` (which trace, run and decision a request belongs to), ``events`` (the log lines), ``opentelemetry``,
-``xray``, ``cloudwatch``, ``rollbar`` (one backend's SDK each), ``sampling`` (X-Ray's sampling rules) and ``delivery`` (sending
-again, and counting what could not be delivered).
+``xray``, ``cloudwatch``, ``rollbar`` (one backend's SDK each), ``xray_emitter`` (X-Ray's documents to the daemon), ``sampling``
+(X-Ray's sampling rules) and ``delivery`` (sending again, and counting what could not be delivered).
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class Telemetry:
             if self._stopped:
                 return
             self._stopped = True
-        backends = (self._opentelemetry, self._cloudwatch)
+        backends = (self._opentelemetry, self._cloudwatch, self._xray)
         threads = [Thread(target=backend.stop, args=(SHUTDOWN_GRACE,), daemon=True) for backend in backends if backend is not None]
         for thread in threads:
             thread.start()
@@ -168,6 +168,8 @@ def start(app: Flask, service: Service, settings: Settings) -> Telemetry:
 
         assert rules is not None
         telemetry._xray = XRay(app, service.segment, settings, rules)
+        if telemetry._opentelemetry is not None:
+            telemetry._opentelemetry.also_count("segments", telemetry._xray.tally)
     if SignalPath.CLOUDWATCH_WATCHTOWER in paths and service.log_events:
         from services.telemetry.cloudwatch import CloudWatch
 

@@ -318,6 +318,7 @@ class OpenTelemetry:
         resource = Resource.create({"service.name": name, "service.namespace": "parallax", "service.instance.id": str(uuid.uuid4())})
         self._deadline = Deadline()
         self._tallies: dict[str, Tally] = {}
+        self._others: dict[str, Tally] = {}
         self._tracers: dict[str, trace.Tracer] = {}
         self._counters: dict[str, Counter] = {}
         self._counters_lock = Lock()
@@ -399,9 +400,13 @@ class OpenTelemetry:
         return _Persistent(tally, self._deadline)
 
     def _observe(self, _options: CallbackOptions) -> Iterable[Observation]:
-        for kind, tally in self._tallies.items():
+        for kind, tally in (*self._tallies.items(), *self._others.items()):
             for fate in ("accepted", "delivered", "given_up"):
                 yield Observation(getattr(tally, fate), {"kind": kind, "fate": fate})
+
+    def also_count(self, kind: str, tally: Tally) -> None:
+        """Report another backend's items beside OpenTelemetry's own."""
+        self._others[kind] = tally
 
     def span(self, tracer: str, name: str) -> AbstractContextManager[Span]:
         """A span of the named tracer around a block."""

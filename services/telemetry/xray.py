@@ -13,31 +13,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import orjson
 from aws_xray_sdk.core import patch, xray_recorder
 from aws_xray_sdk.core.context import Context
-from aws_xray_sdk.core.emitters.udp_emitter import PROTOCOL_DELIMITER, PROTOCOL_HEADER, UDPEmitter
 from aws_xray_sdk.core.models.dummy_entities import DummySegment
 from aws_xray_sdk.ext.flask.middleware import XRayMiddleware
 
 from compose.settings import Settings
 from services.telemetry.identity import current
 from services.telemetry.sampling import daemon_address
+from services.telemetry.xray_emitter import Emitter
 
 if TYPE_CHECKING:
     from flask import Flask
 
     from services.telemetry import Subsegment, Value
+    from services.telemetry.delivery import Tally
     from services.telemetry.sampling import XRayRules
 
 _log = logging.getLogger(__name__)
 
-_HEADER = (PROTOCOL_HEADER + PROTOCOL_DELIMITER).encode()
-
 METADATA_NAMESPACE = "cruddur"
 
-#: A document over 64 KB is lost with only a log line. What a client controls (URL, user agent, forwarded address) is cut to
-#: this many characters; in the worst case each becomes six bytes of JSON.
+#: What a client controls (URL, user agent, forwarded address) is cut to this many characters, so that nobody outside can make a
+#: document too large; in the worst case each becomes six bytes of JSON.
 _HTTP_VALUE_LIMIT = 1_024
 
 
@@ -61,22 +59,6 @@ class _RequestContext(Context):  # type: ignore[misc]
             self._local.entities = [subsegment]
 
 
-class _Emitter(UDPEmitter):  # type: ignore[misc]
-    """The SDK's emitter with a faster encoder, and a line for what is too large instead of a traceback."""
-
-    def send_entity(self, entity: Any) -> None:
-        """Send a segment or subsegment; never raises."""
-        try:
-            document = orjson.dumps(entity.to_dict(), default=str, option=orjson.OPT_NON_STR_KEYS)
-        except (TypeError, ValueError):
-            # What orjson is stricter about, such as a lone surrogate in metadata.
-            document = entity.serialize().encode()
-        try:
-            self._socket.sendto(_HEADER + document, (self._ip, self._port))
-        except OSError as error:
-            _log.warning("X-Ray: segment %s of %d bytes was not sent (%s)", entity.id, len(document), error)
-
-
 class _Subsegment:
     """A subsegment that takes its metadata into our namespace."""
 
@@ -95,13 +77,14 @@ class XRay:
 
     def __init__(self, app: Flask, segment: str, settings: Settings, rules: XRayRules) -> None:
         self._rules = rules
+        self._emitter = Emitter()
         xray_recorder.configure(
             service=segment,
             plugins=(),
             sampling=True,
             sampler=rules,
             context=_RequestContext(),
-            emitter=_Emitter(),
+            emitter=self._emitter,
             context_missing="IGNORE_ERROR",
             daemon_address=daemon_address(settings),
         )
@@ -109,6 +92,19 @@ class XRay:
         app.before_request(_complete_segment)
         # Only requests: a patched botocore would trace what watchtower sends, and feed on itself.
         patch(("requests",), raise_errors=True)
+
+    @property
+    def tally(self) -> Tally:
+        """What became of the documents."""
+        return self._emitter.tally
+
+    def stop(self, _grace: float) -> None:
+        """Tell what was lost. Nothing waits: each document was sent, or given up, when its request ended."""
+        tally = self.tally
+        if tally.given_up:
+            _log.warning("X-Ray: %d of %d documents were not sent", tally.given_up, tally.accepted)
+        if self._emitter.trimmed:
+            _log.warning("X-Ray: %d of %d documents were sent without some of their metadata", self._emitter.trimmed, tally.accepted)
 
     @contextmanager
     def subsegment(self, name: str) -> Iterator[Subsegment]:
