@@ -125,6 +125,11 @@ def _gunicorn(application: str) -> tuple[str, ...]:
     return (sys.executable, "-m", "gunicorn", "-c", "services/gunicorn.conf.py", application)
 
 
+def _collector_environment(settings: Settings) -> dict[str, str]:
+    """What both Collector processes get besides settings. Offline nobody asks EC2 who this machine is, whatever a setting lacks."""
+    return {**COLLECTOR_ENVIRONMENT, **({"AWS_EC2_METADATA_DISABLED": "true"} if settings.mode == "offline" else {})}
+
+
 def _queue(settings: Settings, process: str) -> str:
     """A Collector's queue, one for each mode: what an offline run left waiting must never go to the real vendors."""
     return str(settings.state_dir / "queues" / settings.mode / process)
@@ -143,7 +148,7 @@ def _collector(settings: Settings) -> Process:
         ports.append(_port(settings, "collector_hop_emf_port", "hop before awsemf"))
     names = _OF_EVERYONE | setting_names(frozenset({"Collector", "Honeycomb", "AWS"}))
     command = collector_command("collector", settings.backends, binary_path(), settings.paths)
-    environment = _environment(settings, names) | COLLECTOR_ENVIRONMENT | {"COLLECTOR_QUEUE_DIR": _queue(settings, "collector")}
+    environment = _environment(settings, names) | _collector_environment(settings) | {"COLLECTOR_QUEUE_DIR": _queue(settings, "collector")}
     return Process(
         "collector",
         "OpenTelemetry Collector",
@@ -164,7 +169,9 @@ def _xray_daemon(settings: Settings) -> Process:
         _port(settings, "xray_daemon_hop_port", "hop before awsxray"),
     )
     names = _OF_EVERYONE | setting_names(frozenset({"Collector", "AWS"}))
-    environment = _environment(settings, names) | COLLECTOR_ENVIRONMENT | {"XRAY_DAEMON_QUEUE_DIR": _queue(settings, "xray-daemon")}
+    environment = (
+        _environment(settings, names) | _collector_environment(settings) | {"XRAY_DAEMON_QUEUE_DIR": _queue(settings, "xray-daemon")}
+    )
     command = collector_command("xray-daemon", settings.backends, binary_path(), settings.paths)
     return Process(
         "xray-daemon",

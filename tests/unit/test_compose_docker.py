@@ -146,7 +146,13 @@ def test_a_service_gets_every_setting_its_process_reads(mode: str) -> None:
 
 def test_services_name_only_settings_that_exist(mode: str) -> None:
     ours = {name.upper() for name in Settings.model_fields}
-    others = {"OTEL_EXPORTER_OTLP_ENDPOINT", "AWS_XRAY_DAEMON_ADDRESS", "XRAY_DAEMON_HOST", "COLLECTOR_QUEUE_DIR"}
+    others = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "AWS_XRAY_DAEMON_ADDRESS",
+        "AWS_EC2_METADATA_DISABLED",
+        "XRAY_DAEMON_HOST",
+        "COLLECTOR_QUEUE_DIR",
+    }
     for name, service in composed(mode)["services"].items():
         if name != "postgres":
             assert set(service["environment"]) <= ours | others | set(COLLECTOR_ENVIRONMENT), name
