@@ -11,6 +11,7 @@ from localstack.aws.xray.configuration import SCHEMA as CONFIGURATION_SCHEMA
 from localstack.aws.xray.filters.causes import SCHEMA as CAUSE_SCHEMA
 from localstack.aws.xray.groups import SCHEMA as GROUP_SCHEMA
 from localstack.aws.xray.index import SCHEMA as INDEX_SCHEMA
+from localstack.aws.xray.insights import SCHEMA as INSIGHT_SCHEMA
 from localstack.aws.xray.models import XRay
 from localstack.aws.xray.policies import SCHEMA as POLICY_SCHEMA
 from localstack.aws.xray.sampling import BOOST_SCHEMA
@@ -35,6 +36,7 @@ MIGRATIONS = (
     *INDEXED,
     *INDEX_SCHEMA,
     *CAUSE_SCHEMA,
+    *INSIGHT_SCHEMA,
 )
 
 #: DuckDB's own limit; the process needs about 100 MB more for Python and Arrow.

@@ -5,8 +5,10 @@ from __future__ import annotations
 from localstack.aws.xray.destinations import Destinations
 from localstack.aws.xray.encryption import Encryption
 from localstack.aws.xray.filters.selecting import Filters
+from localstack.aws.xray.graphs import Graphs
 from localstack.aws.xray.groups import Groups
 from localstack.aws.xray.index import Index
+from localstack.aws.xray.insights import Insights
 from localstack.aws.xray.policies import Policies
 from localstack.aws.xray.sampling import Sampling
 from localstack.aws.xray.traces import Traces
@@ -25,6 +27,8 @@ class XRay:
         self.sampling = Sampling(store, region)
         self.groups = Groups(store, region)
         self.filters = Filters(store, self.index, self.groups)
+        self.graphs = Graphs(store, self.index)
+        self.insights = Insights(store, self.index, self.graphs, self.groups)
         self.encryption = Encryption(store, region)
         self.destinations = Destinations(store, region)
         self.policies = Policies(store)

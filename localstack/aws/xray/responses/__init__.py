@@ -9,6 +9,7 @@ from localstack.aws.xray.models import XRay
 from localstack.aws.xray.responses.account import AccountResponses
 from localstack.aws.xray.responses.common import Handler
 from localstack.aws.xray.responses.groups import GroupResponses
+from localstack.aws.xray.responses.insights import InsightResponses
 from localstack.aws.xray.responses.policies import PolicyResponses
 from localstack.aws.xray.responses.sampling import SamplingResponses, mend_statistics
 from localstack.aws.xray.responses.tagging import TagResponses
@@ -20,7 +21,7 @@ UNSIGNED = frozenset({"GetSamplingRules", "GetSamplingTargets"})
 #: Requests of known clients that differ from the service model, by operation.
 MENDS = {"GetSamplingTargets": mend_statistics}
 
-FAMILIES = (TraceResponses, SamplingResponses, GroupResponses, TagResponses, AccountResponses, PolicyResponses)
+FAMILIES = (TraceResponses, SamplingResponses, GroupResponses, TagResponses, AccountResponses, PolicyResponses, InsightResponses)
 
 
 def handlers(xray: XRay) -> dict[str, Handler]:
