@@ -9,6 +9,8 @@ from localstack.aws.logs.models import SCHEMA as LOGS_SCHEMA
 from localstack.aws.logs.models import LogEventInsert, Logs
 from localstack.aws.xray.configuration import SCHEMA as CONFIGURATION_SCHEMA
 from localstack.aws.xray.filters.causes import SCHEMA as CAUSE_SCHEMA
+from localstack.aws.xray.groups import CHANGED_SCHEMA
+from localstack.aws.xray.groups import CHANGE_SCHEMA as GROUP_CHANGE_SCHEMA
 from localstack.aws.xray.groups import SCHEMA as GROUP_SCHEMA
 from localstack.aws.xray.index import SCHEMA as INDEX_SCHEMA
 from localstack.aws.xray.insights import SCHEMA as INSIGHT_SCHEMA
@@ -37,6 +39,8 @@ MIGRATIONS = (
     *INDEX_SCHEMA,
     *CAUSE_SCHEMA,
     *INSIGHT_SCHEMA,
+    *GROUP_CHANGE_SCHEMA,
+    *CHANGED_SCHEMA,
 )
 
 #: DuckDB's own limit; the process needs about 100 MB more for Python and Arrow.

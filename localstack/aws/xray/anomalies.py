@@ -16,9 +16,10 @@ say which model; this one is ours, and docs/local-xray-insights.md tells it to u
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections import deque
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from localstack.aws.xray.facts import Service
@@ -108,21 +109,49 @@ def is_anomalous(minute: Minute, known_faults: int, known_requests: int) -> bool
     return tail(minute.faults, minute.requests, known_faults, known_requests) < SIGNIFICANCE
 
 
-def find(service: Service, minutes: Iterable[Minute]) -> list[Anomaly]:
-    """The anomalies of one service, oldest first; ``minutes`` in any order, those without requests left out or not."""
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A minute beside what its history lets expect: ``known_faults`` in ``known_requests`` of the normal minutes before it."""
+
+    minute: Minute
+    known_faults: int
+    known_requests: int
+    anomalous: bool
+
+    @property
+    def expected(self) -> float:
+        """The fault rate to expect, 0 to 1."""
+        return (PRIOR_FAULTS + self.known_faults) / (PRIOR_REQUESTS + self.known_requests)
+
+    def limits(self) -> tuple[int, int]:
+        """The fewest and the most faults in this many requests that are not out of the expected range."""
+        requests = self.minute.requests
+        fewest = _first(requests, lambda faults: tail(faults + 1, requests, self.known_faults, self.known_requests) <= 1 - SIGNIFICANCE)
+        most = _first(
+            requests, lambda faults: is_anomalous(Minute(self.minute.start, requests, faults + 1), self.known_faults, self.known_requests)
+        )
+        return fewest, most
+
+
+def _first(limit: int, holds: Callable[[int], bool]) -> int:
+    """The first number from 0 to below ``limit`` for which it holds, as for all that follow; else ``limit``."""
+    return bisect.bisect_left(range(limit), True, key=holds)
+
+
+def judge(minutes: Iterable[Minute], length: int = MINUTE) -> Iterator[Judged]:
+    """The minutes of one service, oldest first, each with its history; in any order, those without requests left out or not.
+
+    ``length``: of what is called a minute here, in seconds.
+    """
     normal: deque[Minute] = deque()
     known_faults = known_requests = 0
-    found: list[Anomaly] = []
+    unsettled_until = -math.inf
     for minute in sorted(minutes, key=lambda minute: minute.start):
-        last = found[-1] if found else None
-        unsettled = last is not None and minute.start < last.end + CALM_MINUTES * MINUTE
-        if is_anomalous(minute, known_faults, known_requests):
-            if last is not None and unsettled:
-                found[-1] = Anomaly(service, last.start, minute.start + MINUTE, last.expected, last.faults + minute.faults)
-            else:
-                expected = (PRIOR_FAULTS + known_faults) / (PRIOR_REQUESTS + known_requests)
-                found.append(Anomaly(service, minute.start, minute.start + MINUTE, expected, minute.faults))
-        elif not unsettled and minute.requests:
+        anomalous = is_anomalous(minute, known_faults, known_requests)
+        yield Judged(minute, known_faults, known_requests, anomalous)
+        if anomalous:
+            unsettled_until = minute.start + (1 + CALM_MINUTES) * length
+        elif minute.start >= unsettled_until and minute.requests:
             normal.append(minute)
             known_faults += minute.faults
             known_requests += minute.requests
@@ -130,6 +159,20 @@ def find(service: Service, minutes: Iterable[Minute]) -> list[Anomaly]:
                 oldest = normal.popleft()
                 known_faults -= oldest.faults
                 known_requests -= oldest.requests
+
+
+def find(service: Service, minutes: Iterable[Minute]) -> list[Anomaly]:
+    """The anomalies of one service, oldest first; ``minutes`` as for :func:`judge`."""
+    found: list[Anomaly] = []
+    for judged in judge(minutes):
+        minute = judged.minute
+        if not judged.anomalous:
+            continue
+        last = found[-1] if found else None
+        if last is not None and minute.start < last.end + CALM_MINUTES * MINUTE:
+            found[-1] = Anomaly(service, last.start, minute.start + MINUTE, last.expected, last.faults + minute.faults)
+        else:
+            found.append(Anomaly(service, minute.start, minute.start + MINUTE, judged.expected, minute.faults))
     return found
 
 

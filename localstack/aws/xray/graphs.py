@@ -135,6 +135,18 @@ class Graphs:
         """The graph of whole traces. Ids have X-Ray's form; of one of which nothing is stored nothing is said."""
         return self.of(of_traces(trace_ids))
 
+    def began(self, start: float, end: float) -> tuple[float, float] | None:
+        """The first and last ``began`` of the traces that did something in ``[start, end)``; None where none did."""
+        self._index.refresh()
+        ((first, last),) = self._store.read(
+            """SELECT min(began), max(began) FROM (
+                   SELECT began FROM xray_node WHERE start_time >= $start AND start_time < $end
+                   UNION ALL SELECT began FROM xray_edge WHERE start_time >= $start AND start_time < $end
+               )""",
+            {"start": start, "end": end},
+        )
+        return None if first is None else (first, last)
+
     def of(self, selection: Selection) -> Graph:
         """The graph of the rows of a selection."""
         self._index.refresh()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -16,6 +17,12 @@ from localstack.aws.xray.filters import check
 from localstack.store import Store
 
 SCHEMA = ("CREATE TABLE xray_group (name VARCHAR PRIMARY KEY, members VARCHAR NOT NULL)",)
+
+#: When a group's filter expression last became another one, epoch seconds; NULL: it is the one it was created with.
+CHANGED_SCHEMA = ("ALTER TABLE xray_group ADD COLUMN expression_changed DOUBLE",)
+
+#: When a group's expression last became another one, in epoch seconds; no row: it is the one the group was created with.
+CHANGE_SCHEMA = ("CREATE TABLE xray_group_change (group_arn VARCHAR PRIMARY KEY, changed DOUBLE NOT NULL)",)
 
 DEFAULT_GROUP = "Default"
 MAX_GROUPS = 25
@@ -51,7 +58,19 @@ class Groups:
         """The filter expression of the group with this name or ARN, empty where it has none; None: there is no such group."""
         return _expression(self.all(), by, value)
 
+    def expression_changed(self, arn: str) -> float | None:
+        """When the filter expression of a group last became another one, epoch seconds; None: it never did."""
+        rows = self._store.read("SELECT expression_changed FROM xray_group WHERE json_extract_string(members, '$.GroupARN') = ?", [arn])
+        return rows[0][0] if rows else None
+
+    def expression_changed(self, arn: str) -> float | None:
+        """When the group's expression was last changed (epoch seconds); None: never since its creation."""
+        rows = self._store.read("SELECT changed FROM xray_group_change WHERE group_arn = ?", [arn])
+        return float(rows[0][0]) if rows else None
+
     def create(self, name: str, expression: str | None, insights: Mapping[str, bool] | None, tagged: Mapping[str, str]) -> dict[str, Any]:
+        if not name.isprintable() or name != name.strip():
+            raise AwsError("InvalidRequestException", "GroupName must be printable, without white space around it")
         members: dict[str, Any] = {
             "GroupName": name,
             "GroupARN": f"{self._arn}{name}/{secrets.token_hex(16).upper()}",
@@ -71,7 +90,10 @@ class Groups:
             if tagged:
                 tags.change(db, members["GroupARN"], dict(tagged))
 
-        self._store.transact(work)
+        try:
+            self._store.transact(work)
+        except tags.TooManyTags:
+            raise AwsError("InvalidRequestException", f"Tags: a resource has at most {tags.MAX_TAGS}") from None
         return members
 
     def update(self, address: Mapping[str, Any], expression: str | None, insights: Mapping[str, bool] | None) -> dict[str, Any]:
@@ -82,13 +104,18 @@ class Groups:
             if not groups:
                 raise _missing(value)
             members = groups[0]
+            now = None
             if expression is not None:
                 if members["GroupName"] == DEFAULT_GROUP:
                     raise AwsError("InvalidRequestException", "The group Default has no filter expression")
+                if expression != members.get("FilterExpression", ""):
+                    now = time.time()
+                if expression != members.get("FilterExpression"):
+                    db.execute("INSERT OR REPLACE INTO xray_group_change VALUES (?, ?)", [members["GroupARN"], time.time()])
                 members["FilterExpression"] = expression
                 _check(db, members)
             members["InsightsConfiguration"] = _insights(members["InsightsConfiguration"], insights)
-            _write(db, members)
+            _write(db, members, now)
             return members
 
         return self._store.transact(work)
@@ -103,6 +130,7 @@ class Groups:
             if groups[0]["GroupName"] == DEFAULT_GROUP:
                 raise AwsError("InvalidRequestException", "The group Default cannot be deleted")
             db.execute("DELETE FROM xray_group WHERE name = ?", [groups[0]["GroupName"]])
+            db.execute("DELETE FROM xray_group_change WHERE group_arn = ?", [groups[0]["GroupARN"]])
             tags.forget(db, groups[0]["GroupARN"])
 
         self._store.transact(work)
@@ -152,5 +180,10 @@ def _named(db: duckdb.DuckDBPyConnection, key: str, value: str) -> list[dict[str
     return [group for group in groups if group[key] == value]
 
 
-def _write(db: duckdb.DuckDBPyConnection, members: Mapping[str, Any]) -> None:
-    db.execute("INSERT OR REPLACE INTO xray_group VALUES (?, ?)", [members["GroupName"], orjson.dumps(members).decode()])
+def _write(db: duckdb.DuckDBPyConnection, members: Mapping[str, Any], expression_changed: float | None = None) -> None:
+    """Store a group; ``expression_changed``: now, where its expression has become another one."""
+    db.execute(
+        """INSERT INTO xray_group VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE
+           SET members = excluded.members, expression_changed = coalesce(excluded.expression_changed, expression_changed)""",
+        [members["GroupName"], orjson.dumps(members).decode(), expression_changed],
+    )

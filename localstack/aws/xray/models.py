@@ -11,6 +11,7 @@ from localstack.aws.xray.index import Index
 from localstack.aws.xray.insights import Insights
 from localstack.aws.xray.policies import Policies
 from localstack.aws.xray.sampling import Sampling
+from localstack.aws.xray.timeseries import TimeSeries
 from localstack.aws.xray.traces import Traces
 from localstack.aws.xray.writing import Segments
 from localstack.store import Store
@@ -28,6 +29,7 @@ class XRay:
         self.groups = Groups(store, region)
         self.filters = Filters(store, self.index, self.groups)
         self.graphs = Graphs(store, self.index)
+        self.timeseries = TimeSeries(store, self.index)
         self.insights = Insights(store, self.index, self.graphs, self.groups)
         self.encryption = Encryption(store, region)
         self.destinations = Destinations(store, region)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from localstack.aws.xray.models import XRay
 from localstack.aws.xray.responses.account import AccountResponses
 from localstack.aws.xray.responses.common import Handler
+from localstack.aws.xray.responses.graphs import GraphResponses
 from localstack.aws.xray.responses.groups import GroupResponses
 from localstack.aws.xray.responses.insights import InsightResponses
 from localstack.aws.xray.responses.policies import PolicyResponses
@@ -21,7 +22,16 @@ UNSIGNED = frozenset({"GetSamplingRules", "GetSamplingTargets"})
 #: Requests of known clients that differ from the service model, by operation.
 MENDS = {"GetSamplingTargets": mend_statistics}
 
-FAMILIES = (TraceResponses, SamplingResponses, GroupResponses, TagResponses, AccountResponses, PolicyResponses, InsightResponses)
+FAMILIES = (
+    TraceResponses,
+    GraphResponses,
+    SamplingResponses,
+    GroupResponses,
+    TagResponses,
+    AccountResponses,
+    PolicyResponses,
+    InsightResponses,
+)
 
 
 def handlers(xray: XRay) -> dict[str, Handler]:

@@ -1,0 +1,138 @@
+"""Statistics of services and edges over time. Knows no HTTP.
+
+Source: the API reference of GetTimeSeriesServiceStatistics, TimeSeriesServiceStatistics and ForecastStatistics. What counts, and how,
+is as in a service graph (:mod:`localstack.aws.xray.graphs`), so that the windows of a range add up to its graph. Ours, where the
+reference leaves it open:
+
+- Windows begin at multiples of the period since the epoch; of the first and the last one only what lies in the range counts.
+- A window in which no selected request was completed is left out: there is nothing to say of it, and nothing to divide by.
+- A service is selected by ``service("name")`` or ``id(name: "…", type: "…", account.id: "…")``, calls by ``edge("source",
+  "destination")``, where an ``id(…)`` can stand for each name, and ``id(type: "client")`` for the client. Without a selector all
+  edges count ("edge statistics are returned").
+- The forecast of a window is the range in which insights expect its faults to be (:mod:`localstack.aws.xray.anomalies`), given how many
+  requests it had and what is stored of the windows before it, up to 30 days back. A window with no such history has no forecast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from localstack.aws.errors import AwsError
+from localstack.aws.xray.anomalies import Minute, judge
+from localstack.aws.xray.filters import FilterError, parse
+from localstack.aws.xray.filters.syntax import Edge, Service, ServiceId
+from localstack.aws.xray.graphs import TraceCondition, in_range
+from localstack.aws.xray.index import Index
+from localstack.aws.xray.segments import RETENTION_SECONDS
+from localstack.aws.xray.statistics import STATISTICS_SQL, Histogram, Statistics, histogram, histogram_sql, statistics
+from localstack.store import Store
+
+#: Seconds a window can be long, and is when nothing is said: what the X-Ray console and Grafana's X-Ray data source ask for.
+PERIODS = (60, 300)
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """Whose requests count: those of nodes, or those of edges. ``sql``: a condition over a row, with named parameters.
+
+    ``by_id``: whether it is an ``id(…)``, which a forecast needs.
+    """
+
+    of: Literal["service", "edge"]
+    sql: str = "true"
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    by_id: bool = False
+
+
+ALL_EDGES = Selector("edge")
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What began in a period from ``start`` (epoch seconds). ``forecast``: the fewest and the most faults to expect."""
+
+    start: int
+    statistics: Statistics
+    response_times: Histogram
+    forecast: tuple[int, int] | None = None
+
+
+def select(expression: str) -> Selector:
+    """The selector of an EntitySelectorExpression. Raises InvalidRequestException."""
+    by_id = expression.lstrip()[:2].lower() == "id"
+    try:
+        # An id alone is no filter expression: there it stands for the name of a service.
+        tree = parse(f"service({expression})" if by_id else expression)
+    except FilterError as error:
+        raise _unusable(expression, error.message) from None
+    if not isinstance(tree, Service | Edge) or tree.where is not None:
+        raise _unusable(expression, 'it must be one of service("…"), edge("…", "…") and id(…), alone and without { }')
+    if isinstance(tree, Service):
+        conditions, parameters = _is("", tree.of)
+        return Selector("service", conditions, parameters, by_id)
+    to, parameters = _is("target_", tree.destination)
+    if tree.source == ServiceId(type="client"):
+        return Selector("edge", f"source IS NULL AND {to}", parameters)
+    conditions, more = _is("source_", tree.source)
+    return Selector("edge", f"{conditions} AND {to}", parameters | more)
+
+
+def _is(prefix: str, of: ServiceId) -> tuple[str, dict[str, Any]]:
+    """Whether the columns with this prefix are a service's; what is not said of it may be anything."""
+    members = {"name": of.name, "type": of.type, "account_id": of.account_id}
+    given = {f"{prefix}{member}": value for member, value in members.items() if value is not None}
+    sql = " AND ".join(f"{column} = $selected_{column}" for column in given)
+    return sql or "true", {f"selected_{column}": value for column, value in given.items()}
+
+
+def _unusable(expression: str, why: str) -> AwsError:
+    return AwsError("InvalidRequestException", f"EntitySelectorExpression '{expression}' cannot be used: {why}")
+
+
+class TimeSeries:
+    """The statistics over time of one account in one region."""
+
+    def __init__(self, store: Store, index: Index) -> None:
+        self._store = store
+        self._index = index
+
+    def of_range(
+        self,
+        start: float,
+        end: float,
+        period: int,
+        selector: Selector = ALL_EDGES,
+        condition: TraceCondition | None = None,
+        forecast: bool = False,
+    ) -> list[Window]:
+        """The windows of what began in ``[start, end)`` (epoch seconds), of the traces that ``condition`` picks, oldest first."""
+        self._index.refresh()
+        windows = self._windows(start, end, period, selector, condition)
+        if not forecast or not windows:
+            return windows
+        first = windows[0].start
+        history = self._windows(first - RETENTION_SECONDS, first, period, selector, condition)
+        judged = judge((Minute(window.start, window.statistics.total, window.statistics.fault) for window in (*history, *windows)), period)
+        limits = {one.minute.start: one.limits() for one in judged if one.minute.start >= first and one.known_requests}
+        return [replace(window, forecast=limits.get(window.start)) for window in windows]
+
+    def _windows(self, start: float, end: float, period: int, selector: Selector, condition: TraceCondition | None) -> list[Window]:
+        selection = in_range(start, end, condition)
+        rows = self._store.read_dicts(
+            f"""
+            WITH {selection.tables}
+            request AS (
+                SELECT *, floor(start_time / {period})::BIGINT * {period} AS window_start
+                FROM {_TABLES[selector.of]} WHERE {selection.rows} AND {selector.sql} AND end_time IS NOT NULL
+            )
+            SELECT window_start, {STATISTICS_SQL}, {histogram_sql()} AS response_times
+            FROM request GROUP BY window_start ORDER BY window_start
+            """,
+            dict(selection.parameters) | dict(selector.parameters),
+        )
+        return [Window(row["window_start"], statistics(row), histogram(row["response_times"])) for row in rows]
+
+
+_TABLES = {"service": "xray_node", "edge": "xray_edge"}
