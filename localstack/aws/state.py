@@ -10,7 +10,6 @@ from localstack.aws.logs.models import LogEventInsert, Logs
 from localstack.aws.xray.configuration import SCHEMA as CONFIGURATION_SCHEMA
 from localstack.aws.xray.filters.causes import SCHEMA as CAUSE_SCHEMA
 from localstack.aws.xray.groups import CHANGED_SCHEMA
-from localstack.aws.xray.groups import CHANGE_SCHEMA as GROUP_CHANGE_SCHEMA
 from localstack.aws.xray.groups import SCHEMA as GROUP_SCHEMA
 from localstack.aws.xray.index import SCHEMA as INDEX_SCHEMA
 from localstack.aws.xray.insights import SCHEMA as INSIGHT_SCHEMA
@@ -20,6 +19,7 @@ from localstack.aws.xray.sampling import BOOST_SCHEMA
 from localstack.aws.xray.sampling import SCHEMA as SAMPLING_SCHEMA
 from localstack.aws.xray.segments import ID_BITS, INDEXED, SegmentInsert
 from localstack.aws.xray.segments import SCHEMA as SEGMENT_SCHEMA
+from localstack.aws.xray.spans import SCHEMA as SPAN_SCHEMA
 from localstack.store import Store
 
 APPLICATION = "parallax.aws"
@@ -39,8 +39,8 @@ MIGRATIONS = (
     *INDEX_SCHEMA,
     *CAUSE_SCHEMA,
     *INSIGHT_SCHEMA,
-    *GROUP_CHANGE_SCHEMA,
     *CHANGED_SCHEMA,
+    *SPAN_SCHEMA,
 )
 
 #: DuckDB's own limit; the process needs about 100 MB more for Python and Arrow.

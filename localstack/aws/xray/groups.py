@@ -21,9 +21,6 @@ SCHEMA = ("CREATE TABLE xray_group (name VARCHAR PRIMARY KEY, members VARCHAR NO
 #: When a group's filter expression last became another one, epoch seconds; NULL: it is the one it was created with.
 CHANGED_SCHEMA = ("ALTER TABLE xray_group ADD COLUMN expression_changed DOUBLE",)
 
-#: When a group's expression last became another one, in epoch seconds; no row: it is the one the group was created with.
-CHANGE_SCHEMA = ("CREATE TABLE xray_group_change (group_arn VARCHAR PRIMARY KEY, changed DOUBLE NOT NULL)",)
-
 DEFAULT_GROUP = "Default"
 MAX_GROUPS = 25
 
@@ -62,11 +59,6 @@ class Groups:
         """When the filter expression of a group last became another one, epoch seconds; None: it never did."""
         rows = self._store.read("SELECT expression_changed FROM xray_group WHERE json_extract_string(members, '$.GroupARN') = ?", [arn])
         return rows[0][0] if rows else None
-
-    def expression_changed(self, arn: str) -> float | None:
-        """When the group's expression was last changed (epoch seconds); None: never since its creation."""
-        rows = self._store.read("SELECT changed FROM xray_group_change WHERE group_arn = ?", [arn])
-        return float(rows[0][0]) if rows else None
 
     def create(self, name: str, expression: str | None, insights: Mapping[str, bool] | None, tagged: Mapping[str, str]) -> dict[str, Any]:
         if not name.isprintable() or name != name.strip():
@@ -110,8 +102,6 @@ class Groups:
                     raise AwsError("InvalidRequestException", "The group Default has no filter expression")
                 if expression != members.get("FilterExpression", ""):
                     now = time.time()
-                if expression != members.get("FilterExpression"):
-                    db.execute("INSERT OR REPLACE INTO xray_group_change VALUES (?, ?)", [members["GroupARN"], time.time()])
                 members["FilterExpression"] = expression
                 _check(db, members)
             members["InsightsConfiguration"] = _insights(members["InsightsConfiguration"], insights)
@@ -130,7 +120,6 @@ class Groups:
             if groups[0]["GroupName"] == DEFAULT_GROUP:
                 raise AwsError("InvalidRequestException", "The group Default cannot be deleted")
             db.execute("DELETE FROM xray_group WHERE name = ?", [groups[0]["GroupName"]])
-            db.execute("DELETE FROM xray_group_change WHERE group_arn = ?", [groups[0]["GroupARN"]])
             tags.forget(db, groups[0]["GroupARN"])
 
         self._store.transact(work)
