@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import random
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from compose.settings import ROOT
 from localstack.aws.xray import anomalies
 from localstack.aws.xray.anomalies import CALM_MINUTES, MINUTE, Anomaly, Minute, find, incidents, is_anomalous, tail
 from localstack.aws.xray.facts import Service
@@ -24,6 +26,17 @@ def minutes(*counts: tuple[int, int], start: int = 0) -> list[Minute]:
 def spans(found: list[Anomaly]) -> list[tuple[int, int]]:
     """(first, last) anomalous minute by number."""
     return [(one.start // MINUTE, one.end // MINUTE - 1) for one in found]
+
+
+def test_the_documentations_examples_are_what_the_rule_says() -> None:
+    page = (ROOT / "docs" / "local-xray-insights.md").read_text()
+    rows = re.findall(r"^\| (none|an hour of (\d+) a minute, (\d+) % faults) \| (\d+) requests \| (\d+) faults \|$", page, re.M)
+    assert len(rows) >= 5
+    for _, pace, percent, requests, faults in rows:
+        known = 60 * int(pace or 0)
+        past = (known * int(percent or 0) // 100, known)
+        assert is_anomalous(Minute(0, int(requests), int(faults)), *past)
+        assert not is_anomalous(Minute(0, int(requests), int(faults) - 1), *past)
 
 
 @pytest.mark.parametrize("history", [0, 1, 10, 200])
