@@ -18,7 +18,7 @@ from localstack.aws.protocol import Service
 from localstack.aws.routing import LOCAL_PREFIX, is_signed, service_of
 from localstack.aws.signature import Verifier
 from localstack.aws.state import State
-from localstack.aws.xray.responses import MENDS, UNSIGNED, handlers
+from localstack.aws.xray.responses import MENDS, UNSIGNED, handlers, otlp
 from localstack.store import StoreClosed
 
 if TYPE_CHECKING:
@@ -45,15 +45,18 @@ class Application:
             "xray": (self._xray, handlers(state.xray), UNSIGNED),
             "logs": (self._logs, LogsResponses(state.logs).handlers, frozenset()),
         }
+        self._otlp = otlp.OtlpEndpoint(state.xray)
         self._local: dict[str, Callable[[], dict[str, Any]]] = {
             "health": lambda: {"status": "ok"},
             "xray/deliveries": lambda: {"segments": state.xray.segments.deliveries()},
         }
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        name = service_of(environ, self._xray.paths, self._logs.target_prefix)
+        name = service_of(environ, self._xray.paths | {otlp.PATH}, self._logs.target_prefix)
         if name == "local":
             status, headers, body = self._answer_local(environ)
+        elif name == "xray" and (environ["REQUEST_METHOD"], environ.get("PATH_INFO")) == ("POST", otlp.PATH):
+            status, headers, body = self._answer_otlp(environ)
         elif name in self._handlers:
             status, headers, body = self._answer(environ, *self._handlers[name])
         else:
@@ -83,6 +86,24 @@ class Application:
         except Exception:
             log.exception("%s of %s failed", operation, service.name)
             return service.error(AwsError("InternalFailure", f"{operation} failed inside the local AWS; its log says why (make logs)", 500))
+
+    def _answer_otlp(self, environ: dict[str, Any]) -> tuple[int, list[tuple[str, str]], bytes]:
+        content_type = environ.get("CONTENT_TYPE", "")
+        try:
+            raw = _read(environ)
+            self._verifier.verify(environ, raw)
+            kind, body = self._otlp.answer(raw, content_type, environ.get("HTTP_CONTENT_ENCODING", ""))
+            return 200, [("Content-Type", kind)], body
+        except AwsError as error:
+            status, kind, body = self._otlp.error(error, content_type)
+        except StoreClosed:
+            closing = AwsError("ServiceUnavailableException", "The local AWS is stopping; send this again", 503)
+            status, kind, body = self._otlp.error(closing, content_type)
+        except Exception:
+            log.exception("OTLP of xray failed")
+            failed = AwsError("InternalFailure", "This failed inside the local AWS; its log says why (make logs)", 500)
+            status, kind, body = self._otlp.error(failed, content_type)
+        return status, [("Content-Type", kind)], body
 
     def _answer_local(self, environ: dict[str, Any]) -> tuple[int, list[tuple[str, str]], bytes]:
         headers = [("Content-Type", "application/json")]

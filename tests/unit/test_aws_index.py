@@ -14,10 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from localstack.aws.state import APPLICATION, MEMORY_LIMIT, MIGRATIONS
+from localstack.aws.xray.destinations import Destinations
 from localstack.aws.xray.documents import StoredDocument
 from localstack.aws.xray.facts import Annotation, Edge, Failure, Flags, Http, Node, Service, TraceFacts, facts
 from localstack.aws.xray.index import Index
 from localstack.aws.xray.segments import SegmentInsert
+from localstack.aws.xray.spans import Spans
 from localstack.aws.xray.writing import Segments
 from localstack.store import Store
 
@@ -266,7 +268,7 @@ _numbers = iter(range(1, 1 << 30))
 @given(st.lists(_traces(), min_size=1, max_size=3), st.data())
 def test_index_equals_facts(shared: Store, traces: list[list[dict[str, Any]]], data: st.DataObject) -> None:
     """Whatever hangs together with whatever, in whatever order and in however many commits it comes, with refreshes between."""
-    segments, index = Segments(shared), Index(shared)
+    segments, index = Segments(shared, Spans(shared, Destinations(shared, "us-east-1"))), Index(shared)
     documents = []
     ids = set()
     for trace in traces:

@@ -11,6 +11,7 @@ from localstack.aws.xray.index import Index
 from localstack.aws.xray.insights import Insights
 from localstack.aws.xray.policies import Policies
 from localstack.aws.xray.sampling import Sampling
+from localstack.aws.xray.spans import Spans
 from localstack.aws.xray.timeseries import TimeSeries
 from localstack.aws.xray.traces import Traces
 from localstack.aws.xray.writing import Segments
@@ -22,7 +23,9 @@ class XRay:
 
     def __init__(self, store: Store, region: str) -> None:
         self.store = store
-        self.segments = Segments(store)
+        self.destinations = Destinations(store, region)
+        self.spans = Spans(store, self.destinations)
+        self.segments = Segments(store, self.spans)
         self.index = Index(store)
         self.traces = Traces(store)
         self.sampling = Sampling(store, region)
@@ -32,5 +35,4 @@ class XRay:
         self.timeseries = TimeSeries(store, self.index)
         self.insights = Insights(store, self.index, self.graphs, self.groups)
         self.encryption = Encryption(store, region)
-        self.destinations = Destinations(store, region)
         self.policies = Policies(store)

@@ -9,6 +9,7 @@ from typing import Any
 from localstack.aws.errors import AwsError
 from localstack.aws.xray import segments
 from localstack.aws.xray.segments import Rejected
+from localstack.aws.xray.spans import Spans
 from localstack.store import Store
 
 #: "Up to 50 segment documents" a call.
@@ -18,8 +19,9 @@ MAX_DOCUMENTS = 50
 class Segments:
     """The segment documents of one account in one region."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, spans: Spans) -> None:
         self._store = store
+        self._spans = spans
 
     def put(self, documents: Sequence[str]) -> list[Rejected]:
         """Store the valid documents; returns when they are committed. The rest comes back with what is wrong."""
@@ -30,7 +32,7 @@ class Segments:
         now = time.time()
         parsed = [segments.parse(document, now) for document in documents]
         valid = [segment for segment in parsed if not isinstance(segment, Rejected)]
-        self._store.append({"segment": segments.to_arrow(valid, now)})
+        self._store.append(self._spans.tables(valid, now))
         return [segment for segment in parsed if isinstance(segment, Rejected)]
 
     def deliveries(self, limit: int = 1000) -> list[dict[str, Any]]:
