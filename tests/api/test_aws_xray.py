@@ -11,7 +11,7 @@ import botocore.exceptions
 import pytest
 import requests
 
-from tests.api.aws_clients import client, get_trace, put, segment, segment_id, summaries, trace_id, w3c_trace_id
+from tests.api.aws_clients import client, get_trace, put, segment, segment_id, summaries, trace_id
 from tests.api.servers import Vendor, start_vendor
 
 
@@ -190,148 +190,95 @@ def test_more_than_five_ids_or_a_malformed_one_is_refused(xray: Any) -> None:
     refused(lambda: xray.batch_get_traces(TraceIds=[trace_id()], NextToken="x"), "InvalidRequestException", "NextToken")
 
 
+def test_an_id_is_the_same_in_upper_case(xray: Any) -> None:
+    trace = trace_id()
+    sent = segment(trace)
+    put(xray, sent | {"trace_id": trace.upper(), "id": sent["id"].upper()}, segment(trace, parent_id=sent["id"]))
+    (found,) = xray.batch_get_traces(TraceIds=[trace.upper(), trace])["Traces"]
+    assert found["Id"] == trace
+    assert len(found["Segments"]) == 2
+    assert len(summary_of(xray, trace)["ServiceIds"]) == 2, "the service, and the client"
+    unknown = trace_id().upper()
+    assert xray.batch_get_traces(TraceIds=[unknown])["UnprocessedTraceIds"] == [unknown]
+
+
+def test_calls_that_nobody_answers_bring_inferred_segments(xray: Any) -> None:
+    trace, called = trace_id(), segment_id()
+    times = {"start_time": time.time() - 0.2, "end_time": time.time()}
+    table = {"id": segment_id(), "name": "DynamoDB", "namespace": "aws", "aws": {"table_name": "users"}, "fault": True, **times}
+    answered = {"id": called, "name": "profiles", "namespace": "remote", **times}
+    sent = segment(trace, subsegments=[table, answered])
+    put(xray, sent, segment(trace, name="Profiles", parent_id=called))
+    documents = get_trace(xray, trace)
+    assert documents[0] == sent
+    (inferred,) = [document for document in documents if document.get("inferred")]
+    assert len(inferred["id"]) == 16
+    assert inferred == {
+        "id": inferred["id"],
+        "name": "DynamoDB",
+        "parent_id": table["id"],
+        "inferred": True,
+        "aws": {"table_name": "users"},
+        "fault": True,
+        "trace_id": trace,
+        "origin": "AWS::DynamoDB::Table",
+        **times,
+    }
+    assert get_trace(xray, trace) == documents, "the same each time"
+    put(xray, segment(trace, name="users", parent_id=table["id"]))
+    assert not any(document.get("inferred") for document in get_trace(xray, trace))
+
+
+def test_links_precursors_and_what_nobody_documents_come_back(xray: Any) -> None:
+    trace = trace_id()
+    links = [{"trace_id": trace_id(), "id": segment_id(), "attributes": {"aws.xray.linked_trace": "x"}}]
+    first = {"id": segment_id(), "name": "one", "start_time": 1.0, "end_time": 2.0}
+    second = first | {"id": segment_id(), "precursor_ids": [first["id"]], "made_up": {"a": None}}
+    sent = segment(trace, links=links, subsegments=[first, second])
+    put(xray, sent)
+    assert get_trace(xray, trace) == [sent]
+
+
+def test_subsegments_nested_as_deep_as_nobody_reads_come_back_all_the_same(xray: Any) -> None:
+    trace = trace_id()
+    chain = [segment(trace)]
+    for _ in range(300):
+        chain.append(segment(trace, type="subsegment", parent_id=chain[-1]["id"]))
+    for at in range(0, 301, 50):
+        put(xray, *chain[at : at + 50])
+    assert {document["id"] for document in get_trace(xray, trace)} == {document["id"] for document in chain}
+    assert summary_of(xray, trace)["ServiceIds"][0]["Name"] == "Cruddur"
+
+
+def test_answers_that_get_too_large_come_in_pages(xray: Any) -> None:
+    traces, unknown = [trace_id() for _ in range(3)], trace_id()
+    sent: dict[str, set[str]] = {}
+    for trace in traces:
+        documents = [segment(trace, metadata={"default": {"x": "y" * 60_000}}) for _ in range(45)]
+        sent[trace] = {document["id"] for document in documents}
+        put(xray, *documents)
+    found: dict[str, list[str]] = {}
+    unprocessed: list[str] = []
+    token, pages = None, 0
+    while pages == 0 or token:
+        page = xray.batch_get_traces(TraceIds=[unknown, *traces], **({"NextToken": token} if token else {}))
+        for trace in page["Traces"]:
+            assert trace["LimitExceeded"]
+            found.setdefault(trace["Id"], []).extend(one["Id"] for one in trace["Segments"])
+        token, pages, unprocessed = page.get("NextToken"), pages + 1, unprocessed + page["UnprocessedTraceIds"]
+    assert pages > 1
+    assert list(found) == traces
+    assert {trace: set(ids) for trace, ids in found.items()} == sent
+    assert sum(map(len, found.values())) == sum(map(len, sent.values())), "none twice"
+    assert unprocessed == [unknown]
+
+
 def test_a_trace_beyond_500_kb_says_so(xray: Any) -> None:
     small, large = trace_id(), trace_id()
     put(xray, segment(small))
     put(xray, *(segment(large, metadata={"default": {"x": "y" * 60_000}}) for _ in range(9)))
     limits = {trace["Id"]: trace["LimitExceeded"] for trace in xray.batch_get_traces(TraceIds=[small, large])["Traces"]}
     assert limits == {small: False, large: True}
-
-
-# -- GetTraceSummaries
-
-
-def test_a_summary_is_computed_from_the_documents(xray: Any) -> None:
-    start = float(int(time.time())) - 5
-    trace = trace_id(start)
-    root = segment(
-        trace,
-        name="Cruddur",
-        start_time=start,
-        end_time=start + 0.5,
-        origin="AWS::EC2::Instance",
-        aws={"account_id": "111122223333", "ec2": {"instance_id": "i-1", "availability_zone": "us-east-1a"}},
-        resource_arn="arn:aws:ec2:us-east-1:111122223333:instance/i-1",
-        user="bayko",
-        http={
-            "request": {"url": "http://c/api", "method": "GET", "user_agent": "locust", "client_ip": "127.0.0.1"},
-            "response": {"status": 500},
-        },
-        annotations={"run": "r1", "number": 7, "flag": True},
-        fault=True,
-    )
-    child = segment(
-        trace, name="Profiles", parent_id=root["id"], start_time=start + 0.1, end_time=start + 2, throttle=True, annotations={"run": "r1"}
-    )
-    put(xray, child, root)
-    summary = summary_of(xray, trace)
-    cruddur = {"Name": "Cruddur", "Names": ["Cruddur"], "AccountId": "111122223333", "Type": "AWS::EC2::Instance"}
-    profiles = {"Name": "Profiles", "Names": ["Profiles"]}
-    assert summary.pop("StartTime").timestamp() == start
-    assert summary == {
-        "Id": trace,
-        "Duration": 2.0,
-        "ResponseTime": 0.5,
-        "HasFault": True,
-        "HasError": False,
-        "HasThrottle": True,
-        "IsPartial": False,
-        "Http": {"HttpURL": "http://c/api", "HttpStatus": 500, "HttpMethod": "GET", "UserAgent": "locust", "ClientIp": "127.0.0.1"},
-        "Annotations": {
-            "run": [{"AnnotationValue": {"StringValue": "r1"}, "ServiceIds": [cruddur, profiles]}],
-            "number": [{"AnnotationValue": {"NumberValue": 7.0}, "ServiceIds": [cruddur]}],
-            "flag": [{"AnnotationValue": {"BooleanValue": True}, "ServiceIds": [cruddur]}],
-        },
-        "Users": [{"UserName": "bayko", "ServiceIds": [cruddur]}],
-        "ServiceIds": [cruddur, profiles],
-        "ResourceARNs": [{"ARN": "arn:aws:ec2:us-east-1:111122223333:instance/i-1"}],
-        "InstanceIds": [{"Id": "i-1"}],
-        "AvailabilityZones": [{"Name": "us-east-1a"}],
-        "EntryPoint": cruddur,
-        "Revision": 2,
-    }
-
-
-def test_a_trace_belongs_to_the_whole_second_of_its_id(xray: Any) -> None:
-    second = int(time.time()) - 3000
-    trace = trace_id(second)
-    put(xray, segment(trace, start_time=second + 0.8, end_time=second + 0.9))
-    assert trace in ids(summaries(xray, second + 0.7, second + 1))
-    assert trace in ids(summaries(xray, second - 5, second))
-    assert trace not in ids(summaries(xray, second + 1, second + 5))
-    assert trace not in ids(summaries(xray, second - 5, second - 0.1))
-
-
-def ids(found: list[dict[str, Any]]) -> list[str]:
-    return [summary["Id"] for summary in found]
-
-
-def test_a_random_w3c_id_is_found_by_its_earliest_segment(xray: Any) -> None:
-    trace, start = w3c_trace_id(), time.time() - 4000
-    put(xray, segment(trace, start_time=start + 20, end_time=start + 21))
-    put(xray, segment(trace, start_time=start, end_time=start + 30))
-    assert trace in ids(summaries(xray, start - 1, start + 1))
-    assert trace not in ids(summaries(xray, start + 10, start + 25))
-
-
-def test_event_and_service_ranges_go_by_arrival_and_by_end(xray: Any) -> None:
-    before = time.time()
-    old = int(before) - 7200
-    trace = trace_id(old)
-    put(xray, segment(trace, start_time=float(old), end_time=old + 3600.5))
-    after = time.time()
-    (found,) = [one for one in summaries(xray, before, after, TimeRangeType="Event") if one["Id"] == trace]
-    assert before <= found["MatchedEventTime"].timestamp() <= after
-    assert trace not in ids(summaries(xray, before, after, TimeRangeType="TraceId"))
-    assert trace in ids(summaries(xray, old + 3600, old + 3601, TimeRangeType="Service"))
-    assert trace not in ids(summaries(xray, old, old + 3000, TimeRangeType="Service"))
-
-
-def test_pages_are_complete_and_stable_while_others_write(xray: Any) -> None:
-    """Traces that come between two pages neither appear twice, nor push out one that was there, nor show up themselves."""
-    second = int(time.time()) - 20_000
-    before = {trace_id(second + n % 50) for n in range(600)}
-    everything = list(before)
-    for at in range(0, 600, 50):
-        put(xray, *(segment(one) for one in everything[at : at + 50]))
-    token, found, pages = None, [], 0
-    while True:
-        page = xray.get_trace_summaries(StartTime=second, EndTime=second + 60, **({"NextToken": token} if token else {}))
-        found += ids(page["TraceSummaries"])
-        pages += 1
-        token = page.get("NextToken")
-        if not token:
-            break
-        put(xray, *(segment(trace_id(second + n)) for n in range(50)))
-    assert pages > 2
-    assert len(found) == len(set(found)) == 600
-    assert set(found) == before
-
-
-def test_bad_ranges_and_tokens_are_refused(xray: Any) -> None:
-    now = time.time()
-    refused(lambda: xray.get_trace_summaries(StartTime=now, EndTime=now - 1), "InvalidRequestException", "StartTime")
-    refused(lambda: xray.get_trace_summaries(StartTime=now - 86401, EndTime=now), "InvalidRequestException", "24 hours")
-    refused(lambda: xray.get_trace_summaries(StartTime=now - 1, EndTime=now, NextToken="junk"), "InvalidRequestException", "NextToken")
-    refused(lambda: xray.get_trace_summaries(StartTime=now - 1, EndTime=now, TimeRangeType="Nope"), "InvalidRequestException", "enum")
-
-
-def test_a_token_of_another_query_is_refused(xray: Any) -> None:
-    second = int(time.time()) - 50_000
-    for _ in range(6):
-        put(xray, *(segment(trace_id(second)) for _ in range(50)))
-    token = xray.get_trace_summaries(StartTime=second, EndTime=second + 1)["NextToken"]
-    refused(lambda: xray.get_trace_summaries(StartTime=second, EndTime=second + 2, NextToken=token), "InvalidRequestException", "NextToken")
-
-
-def test_filters_and_sampling_of_summaries_are_refused_rather_than_ignored(xray: Any) -> None:
-    now = time.time()
-    refused(
-        lambda: xray.get_trace_summaries(StartTime=now - 1, EndTime=now, FilterExpression="fault"),
-        "InvalidRequestException",
-        "FilterExpression is not implemented",
-    )
-    refused(lambda: xray.get_trace_summaries(StartTime=now - 1, EndTime=now, Sampling=True), "InvalidRequestException", "not implemented")
 
 
 # -- groups, encryption, tags
@@ -363,16 +310,3 @@ def test_there_are_at_most_25_groups(xray: Any) -> None:
 
 def test_encryption_is_the_default(xray: Any) -> None:
     assert xray.get_encryption_config()["EncryptionConfig"] == {"Status": "ACTIVE", "Type": "NONE"}
-
-
-def test_what_is_not_built_says_so(xray: Any) -> None:
-    now = time.time()
-    refused(lambda: xray.get_service_graph(StartTime=now - 60, EndTime=now), "NotImplementedException", "GetServiceGraph", 501)
-    refused(lambda: xray.get_trace_graph(TraceIds=[trace_id()]), "NotImplementedException", "GetTraceGraph", 501)
-
-
-def test_a_child_may_name_a_parent_outside_the_trace(xray: Any) -> None:
-    """The caller (Locust) sends no segment: the segment under its span is the root all the same."""
-    trace = trace_id()
-    put(xray, segment(trace, parent_id=segment_id(), error=True))
-    assert summary_of(xray, trace)["HasError"] is True

@@ -12,6 +12,7 @@ import pytest
 
 from localstack.aws.state import APPLICATION, MIGRATIONS, State
 from localstack.aws.xray.segments import ID_BITS, INDEXED
+from localstack.aws.xray.traces import SummaryQuery
 from localstack.store import Store
 
 TRACE = "1-6b02ee0b-536effe739ae0731fac41d6c"
@@ -37,8 +38,8 @@ def test_a_file_from_before_a_migration_keeps_its_segments_and_knows_them_again(
     old.close()
     state = State(path, "us-east-1")
     assert state.xray.segments.put([document(metadata={"new": 1})]) == []
-    ((trace,), _) = state.xray.traces.batch([TRACE])
-    assert [one["metadata"] for one in trace.documents] == [{"new": 1}]
+    (trace,) = state.xray.traces.batch([TRACE]).traces
+    assert [json.loads(text)["metadata"] for _, text in trace.documents] == [{"new": 1}]
     assert [one["deliveries"] for one in state.xray.segments.deliveries()] == [2]
     state.close()
 
@@ -77,7 +78,7 @@ def test_a_segment_is_known_by_trace_and_id_whatever_their_case(tmp_path: Path) 
     state = State(tmp_path / "aws.duckdb", "us-east-1")
     state.xray.segments.put([document()])
     state.xray.segments.put([document(id="ab" * 8, trace_id=TRACE.upper()), document(trace_id=TRACE[:-1] + "0")])
-    ((trace,), _) = state.xray.traces.batch([TRACE])
+    (trace,) = state.xray.traces.batch([TRACE]).traces
     assert len(trace.documents) == 1
     assert [(one["trace_id"], one["id"], one["deliveries"]) for one in state.xray.segments.deliveries()] == [(TRACE, "ab" * 8, 2)]
     state.close()
@@ -96,9 +97,9 @@ def test_versions_of_a_segment_end_the_same_whether_they_come_together_or_not(tm
     ]
     for call in [versions] if together else [[one] for one in versions]:
         assert state.xray.segments.put(call) == []
-    ((trace,), _) = state.xray.traces.batch([TRACE])
-    assert {one["id"]: one["metadata"]["v"] for one in trace.documents} == {"Ab" * 8: 4, "c" * 16: 5}
+    (trace,) = state.xray.traces.batch([TRACE]).traces
+    assert {one["id"]: one["metadata"]["v"] for one in (json.loads(text) for _, text in trace.documents)} == {"Ab" * 8: 4, "c" * 16: 5}
     assert [(one["id"], one["deliveries"]) for one in state.xray.segments.deliveries()] == [("ab" * 8, 2)]
-    (summary,) = state.xray.traces.summaries(int(TRACE[2:10], 16), int(TRACE[2:10], 16) + 1).summaries
+    (summary,) = state.xray.traces.summaries(SummaryQuery(int(TRACE[2:10], 16), int(TRACE[2:10], 16) + 1)).summaries
     assert summary["Revision"] == 5
     state.close()

@@ -1,131 +1,355 @@
-"""Reading traces back: pages of summaries, and whole traces. Knows no HTTP and no JSON body."""
+"""Reading traces back: pages of summaries, and whole traces. Knows no HTTP and no JSON body.
+
+Source: the API references of GetTraceSummaries and BatchGetTraces, "Using filter expressions" in the developer guide.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from localstack.aws.errors import AwsError
 from localstack.aws.tokens import make_token, read_token
 from localstack.aws.xray import segments
-from localstack.aws.xray.documents import StoredDocument, assemble
+from localstack.aws.xray.documents import StoredDocument
+from localstack.aws.xray.entities import entities
+from localstack.aws.xray.index import Index
+from localstack.aws.xray.inferred import inferred_segments
 from localstack.aws.xray.summaries import summarize
 from localstack.store import Store
 
 TimeRangeType = Literal["TraceId", "Event", "Service"]
+SamplingName = Literal["PartialScan", "FixedRate"]
 
 #: BatchGetTraces: 5 trace ids a call.
 MAX_TRACE_IDS = 5
 #: GetTraceSummaries: "Time range is limited to 24 hours".
 MAX_RANGE_SECONDS = 24 * 3600
-#: "Trace document size": 500 KB; beyond it LimitExceeded is set.
+#: "Trace document size": 500 KB; beyond it LimitExceeded is set. What is beyond it is kept and returned all the same.
 MAX_TRACE_BYTES = 500 * 1024
-#: Summaries a page. X-Ray does not document its own figure.
-PAGE_TRACES = 250
+#: Summaries a page, and the bytes of the documents they are made of (one trace at least). X-Ray does not document its own figures.
+PAGE_TRACES = 500
+PAGE_DOCUMENT_BYTES = 8 * 1024 * 1024
+#: Bytes of documents in one answer of BatchGetTraces (one document at least). Five traces within their limit are below it.
+BATCH_BYTES = 4 * 1024 * 1024
+
+#: About how many traces ``Sampling`` without a strategy leaves.
+SAMPLE_TRACES = 1000
+#: A rate is kept in this many steps.
+_RATE_STEPS = 1_000_000
 
 
-@dataclass(frozen=True)
+class Condition(Protocol):
+    """A compiled filter expression: SQL over a row of ``xray_trace t``, with named parameters."""
+
+    @property
+    def sql(self) -> str: ...
+
+    @property
+    def parameters(self) -> Mapping[str, Any]: ...
+
+
+class Filters(Protocol):
+    """Compiles filter expressions; ``began``: when the traces that are looked at began, first and last."""
+
+    def condition(self, expression: str, *, prefix: str = "filter", began: tuple[float, float] | None = None) -> Condition: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How a part of the traces in the time range is chosen. X-Ray documents the two names and no more; the meanings are ours.
+
+    FixedRate: each trace with this probability (0 to 1), by its id, so that the same ones are chosen each time. PartialScan: the
+    traces in this part of the time range, from its end backwards, as the console scans it ("the percentage of the selected time
+    frame that was scanned"): a share up to 1, or above 1 a percentage up to 100. No name: FixedRate, at a rate that leaves about
+    :data:`SAMPLE_TRACES` traces.
+    """
+
+    name: SamplingName | None = None
+    value: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.name == "FixedRate" and not 0 <= self.value <= 1:
+            raise AwsError("InvalidRequestException", f"SamplingStrategy.Value must be from 0 to 1 for FixedRate, not {self.value}")
+        if self.name == "PartialScan" and not 0 < self.value <= 100:
+            raise AwsError(
+                "InvalidRequestException",
+                f"SamplingStrategy.Value must be a share above 0 and up to 1, or a percentage up to 100, for PartialScan, not {self.value}",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class SummaryQuery:
+    """Which traces: times in epoch seconds, both ends within.
+
+    ``by``: TraceId, when the trace began (its id's seconds, or for a W3C id the start of the segment that came first); Event, when one
+    of its documents was received (last, where it came again); Service, when one of its segments ended.
+    """
+
+    start: float
+    end: float
+    by: TimeRangeType = "TraceId"
+    expression: str | None = None
+    sampling: Sampling | None = None
+
+    def __post_init__(self) -> None:
+        if self.start > self.end:
+            raise AwsError("InvalidRequestException", "StartTime must not be after EndTime")
+        if self.end - self.start > MAX_RANGE_SECONDS:
+            raise AwsError("InvalidRequestException", "Time range cannot be longer than 24 hours")
+
+    @property
+    def scanned_from(self) -> float:
+        """Where the time range begins that is looked at."""
+        if self.sampling is None or self.sampling.name != "PartialScan":
+            return self.start
+        share = self.sampling.value if self.sampling.value <= 1 else self.sampling.value / 100
+        return self.end - share * (self.end - self.start)
+
+
+@dataclass(frozen=True, slots=True)
 class SummaryPage:
+    """``processed``: traces that were looked at for this page; ``since``: epoch seconds down to which they were."""
+
     summaries: list[dict[str, Any]]
+    processed: int
+    since: float
     next_token: str | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Trace:
-    """A whole trace; ``documents`` are ``(id, document)`` as JSON values, put together."""
+    """A trace, or, where an answer would be too large, a part of it; ``documents``: (id, JSON text), put together."""
 
     id: str
     duration: float
     limit_exceeded: bool
-    documents: list[dict[str, Any]]
+    documents: list[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class TracePage:
+    traces: list[Trace]
+    unprocessed: list[str]
+    next_token: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where in a query's answer a page begins. ``snapshot``: the last commit whose traces belong to it; ``rate``: of how many steps."""
+
+    snapshot: int
+    rate: int
+    began: float = math.inf
+    trace_id: str = ""
 
 
 class Traces:
     """The traces of one account in one region."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, index: Index, filters: Filters) -> None:
         self._store = store
+        self._index = index
+        self._filters = filters
 
-    def summaries(self, start: float, end: float, by: TimeRangeType = "TraceId", token: str | None = None) -> SummaryPage:
-        """Summaries of the traces in a time range, oldest first, a page at a time.
+    def summaries(self, query: SummaryQuery, token: str | None = None) -> SummaryPage:
+        """A page of summaries, the traces that began last first.
 
-        ``by``: TraceId, when the trace began (its id's seconds, or for a W3C id its earliest segment); Event, when a segment
-        was received; Service, when a segment ended. The pages of one query show the traces there were at its first page.
+        The pages of one query show the traces there were at its first page, each as it is when its page is made.
         """
-        if start > end:
-            raise AwsError("InvalidRequestException", "StartTime must not be after EndTime")
-        if end - start > MAX_RANGE_SECONDS:
-            raise AwsError("InvalidRequestException", "Time range cannot be longer than 24 hours")
-        query = (start, end, by)
-        if token is None:
-            ((snapshot,),) = self._store.read("SELECT coalesce(max(first_commit), 0) FROM segment")
-            after: tuple[float, str] = (-1.0, "")
-        else:
-            position = read_token(token, query, (int, float, str))
-            if position is None:
-                raise AwsError("InvalidRequestException", "NextToken is not one that this query returned")
-            snapshot, *rest = position
-            after = (rest[0], rest[1])
-        # An id has whole seconds: the trace of second 7 belongs to a range that starts at 7.4.
-        since = float(math.floor(start)) if by == "TraceId" else start
-        column = {"TraceId": "trace_time", "Event": "received", "Service": "end_time"}[by]
+        self._index.refresh()
+        place = self._first_place(query) if token is None else _read_place(token, query)
+        scope = _Scope(query, place)
+        condition = self._condition(query, scope)
         found = self._store.read(
-            f"""
-            SELECT trace_id, min(trace_time) FILTER (first_commit <= $snapshot) AS began,
-                   max({column}) FILTER ({column} BETWEEN $since AND $until) AS matched
-            FROM segment
-            WHERE trace_id IN (SELECT trace_id FROM segment WHERE {column} BETWEEN $since AND $until AND first_commit <= $snapshot)
-            GROUP BY trace_id
-            HAVING (began > $time OR (began = $time AND trace_id > $id)) {"AND began >= $since" if by == "TraceId" else ""}
-            ORDER BY began, trace_id LIMIT {PAGE_TRACES + 1}
-            """,
-            {"snapshot": snapshot, "since": since, "until": end, "time": after[0], "id": after[1]},
+            f"""{scope.tables} SELECT t.trace_id, t.began, {scope.matched} FROM {scope.rows} AND ({condition.sql if condition else "true"})
+                ORDER BY t.began DESC, t.trace_id DESC LIMIT {PAGE_TRACES + 1}""",
+            scope.parameters | dict(condition.parameters if condition else {}),
         )
-        page = found[:PAGE_TRACES]
-        documents = self._documents([row[0] for row in page])
+        page = self._cut(found[:PAGE_TRACES])
+        documents = self._documents([trace_id for trace_id, _, _ in page])
         summaries = []
         for trace_id, _, matched in page:
             summary = summarize(trace_id, documents[trace_id])
-            if by == "Event":
+            if query.by == "Event":
                 summary["MatchedEventTime"] = matched
             summaries.append(summary)
-        more = len(found) > PAGE_TRACES
-        return SummaryPage(summaries, make_token([snapshot, page[-1][1], page[-1][0]], query) if more else None)
+        if len(page) == len(found):
+            processed = self._count(scope) if condition else len(page)
+            return SummaryPage(summaries, processed, query.scanned_from, None)
+        last_id, last_began, _ = page[-1]
+        processed = self._count(scope, last_began, last_id) if condition else len(page)
+        return SummaryPage(summaries, processed, last_began, make_token([place.snapshot, place.rate, last_began, last_id], query))
 
-    def batch(self, trace_ids: Sequence[str]) -> tuple[list[Trace], list[str]]:
-        """Whole traces in the order asked for, and the ids of which nothing is stored."""
-        if len(trace_ids) > MAX_TRACE_IDS:
-            raise AwsError("InvalidRequestException", f"TraceIds must hold at most {MAX_TRACE_IDS} ids, not {len(trace_ids)}")
-        for trace_id in trace_ids:
-            if not segments.TRACE_ID.fullmatch(trace_id):
-                raise AwsError(
-                    "InvalidRequestException", f"Invalid trace id '{trace_id}': 1-<8 hexadecimal digits>-<24 hexadecimal digits> expected"
-                )
-        wanted = list(dict.fromkeys(trace_ids))
-        documents = self._documents(wanted)
-        found = []
-        for trace_id in wanted:
-            stored = documents.get(trace_id)
-            if not stored:
+    def batch(self, trace_ids: Sequence[str], token: str | None = None) -> TracePage:
+        """Whole traces in the order asked for, and the ids of which nothing is stored.
+
+        An answer that would be larger than :data:`BATCH_BYTES` goes on in the next page, if need be within a trace.
+        """
+        wanted = _checked_ids(trace_ids)
+        query = ("batch", *wanted)
+        first, after = 0, ""
+        if token is not None:
+            position = read_token(token, query, (int, str))
+            if position is None or not 0 <= position[0] < len(wanted):
+                raise AwsError("InvalidRequestException", "NextToken is not one that this query returned")
+            first, after = position
+        stored = self._documents(list(wanted))
+        traces: list[Trace] = []
+        room = BATCH_BYTES
+        for number, trace_id in list(enumerate(wanted))[first:]:
+            if trace_id not in stored:
                 continue
-            start = min(document.start_time for document in stored)
-            end = max((document.end_time for document in stored if document.end_time is not None), default=start)
-            size = sum(len(document.document.encode()) for document in stored)
-            fields = [tree.fields for tree in assemble(stored)]
-            found.append(Trace(trace_id, round(max(end - start, 0.0), 3), size > MAX_TRACE_BYTES, fields))
-        return found, [trace_id for trace_id in wanted if trace_id not in documents]
+            whole = _whole(trace_id, stored[trace_id])
+            documents = _after(whole.documents, after if number == first else "")
+            fitting = _fitting(documents, room, at_least=0 if traces else 1)
+            if fitting:
+                traces.append(Trace(trace_id, whole.duration, whole.limit_exceeded, documents[:fitting]))
+            if fitting < len(documents):
+                last = documents[fitting - 1][0] if fitting else ""
+                return TracePage(traces, _missing(wanted, stored) if token is None else [], make_token([number, last], query))
+            room -= sum(len(text) for _, text in documents)
+        return TracePage(traces, _missing(wanted, stored) if token is None else [], None)
+
+    def _first_place(self, query: SummaryQuery) -> _Place:
+        ((snapshot,),) = self._store.read("SELECT watermark FROM xray_index")
+        if query.sampling is None or query.sampling.name == "PartialScan":
+            return _Place(snapshot, _RATE_STEPS)
+        if query.sampling.name == "FixedRate":
+            return _Place(snapshot, round(query.sampling.value * _RATE_STEPS))
+        count = self._count(_Scope(query, _Place(snapshot, _RATE_STEPS)))
+        return _Place(snapshot, math.ceil(_RATE_STEPS * min(1.0, SAMPLE_TRACES / max(count, 1))))
+
+    def _condition(self, query: SummaryQuery, scope: _Scope) -> Condition | None:
+        if not query.expression:
+            return None
+        if query.by == "TraceId":
+            began = (scope.parameters["floor"], query.end)
+        else:
+            ((first, last),) = self._store.read(f"{scope.tables} SELECT min(t.began), max(t.began) FROM {scope.rows}", scope.parameters)
+            began = (first or 0.0, last or 0.0)
+        return self._filters.condition(query.expression, began=began)
+
+    def _count(self, scope: _Scope, began: float | None = None, trace_id: str = "") -> int:
+        """Traces in the scope; down to this one, where one is given."""
+        parameters = dict(scope.parameters)
+        rows = scope.rows
+        if began is not None:
+            rows += " AND (t.began > $last_began OR (t.began = $last_began AND t.trace_id >= $last_id))"
+            parameters |= {"last_began": began, "last_id": trace_id}
+        ((count,),) = self._store.read(f"{scope.tables} SELECT count(*) FROM {rows}", parameters)
+        return int(count)
+
+    def _cut(self, found: list[tuple[str, float, float | None]]) -> list[tuple[str, float, float | None]]:
+        """As many of these traces as one page may be made of."""
+        sizes = dict(
+            self._store.read(
+                "SELECT trace_id, sum(bytes) FROM segment WHERE trace IN (SELECT unnest($traces::UUID[])) GROUP BY trace_id",
+                {"traces": [_uuid(trace_id) for trace_id, _, _ in found]},
+            )
+        )
+        room = PAGE_DOCUMENT_BYTES
+        for number, (trace_id, _, _) in enumerate(found):
+            room -= int(sizes[trace_id])
+            if room < 0:
+                return found[: max(number, 1)]
+        return found
 
     def _documents(self, trace_ids: Sequence[str]) -> dict[str, list[StoredDocument]]:
         found: dict[str, list[StoredDocument]] = {}
-        if trace_ids:
-            marks = ", ".join("?" for _ in trace_ids)
-            rows = self._store.read(
-                f"""SELECT trace_id, id, parent_id, independent, start_time, end_time, received, revision, document
-                    FROM segment WHERE trace_id IN ({marks})""",
-                list(trace_ids),
-            )
-            for row in rows:
-                found.setdefault(row[0], []).append(StoredDocument(*row))
+        for row in self._store.read(
+            """SELECT trace_id, id, parent_id, independent, start_time, end_time, received, revision, document
+               FROM segment WHERE trace IN (SELECT unnest($traces::UUID[]))""",
+            {"traces": [_uuid(trace_id) for trace_id in trace_ids]},
+        ):
+            found.setdefault(row[0], []).append(StoredDocument(*row))
         return found
+
+
+class _Scope:
+    """The traces a page is taken from, before any filter, as SQL: ``{tables} SELECT … FROM {rows} AND …``, over ``xray_trace t``.
+
+    ``matched``: the time that made a trace one of these, for ranges of events.
+    """
+
+    def __init__(self, query: SummaryQuery, place: _Place) -> None:
+        since = query.scanned_from
+        self.parameters: dict[str, Any] = {"snapshot": place.snapshot, "since": since, "until": query.end}
+        conditions = ["t.first_commit <= $snapshot"]
+        if query.by == "TraceId":
+            # An id has whole seconds: the trace of second 7 belongs to a range that starts at 7.4.
+            self.parameters["floor"] = float(math.floor(since))
+            self.tables, self.rows, self.matched = "", "xray_trace t", "NULL"
+            conditions.append("t.began BETWEEN $floor AND $until AND (t.began >= $since OR t.began = floor(t.began))")
+        else:
+            column = "received" if query.by == "Event" else "CASE WHEN NOT independent THEN end_time END"
+            self.tables = f"""
+                WITH matched AS (
+                    SELECT trace, max({column}) AS at FROM segment
+                    WHERE {column} BETWEEN $since AND $until AND first_commit <= $snapshot GROUP BY trace
+                )"""
+            self.rows, self.matched = "xray_trace t JOIN matched ON matched.trace = t.trace", "matched.at"
+        if place.rate < _RATE_STEPS:
+            conditions.append(f"hash(t.trace_id) % {_RATE_STEPS} < $rate")
+            self.parameters["rate"] = place.rate
+        if place.began < math.inf:
+            conditions.append("(t.began < $began OR (t.began = $began AND t.trace_id < $trace_id))")
+            self.parameters |= {"began": place.began, "trace_id": place.trace_id}
+        self.rows += " WHERE " + " AND ".join(conditions)
+
+
+def _read_place(token: str, query: SummaryQuery) -> _Place:
+    position = read_token(token, query, (int, int, float, str))
+    if position is None:
+        raise AwsError("InvalidRequestException", "NextToken is not one that this query returned")
+    return _Place(*position)
+
+
+def _checked_ids(trace_ids: Sequence[str]) -> dict[str, str]:
+    """The ids as they are stored, with how they were asked for."""
+    if len(trace_ids) > MAX_TRACE_IDS:
+        raise AwsError("InvalidRequestException", f"TraceIds must hold at most {MAX_TRACE_IDS} ids, not {len(trace_ids)}")
+    for trace_id in trace_ids:
+        if not segments.TRACE_ID.fullmatch(trace_id):
+            raise AwsError(
+                "InvalidRequestException", f"Invalid trace id '{trace_id}': 1-<8 hexadecimal digits>-<24 hexadecimal digits> expected"
+            )
+    wanted: dict[str, str] = {}
+    for trace_id in trace_ids:
+        wanted.setdefault(trace_id.lower(), trace_id)
+    return wanted
+
+
+def _missing(wanted: Mapping[str, str], stored: Mapping[str, Any]) -> list[str]:
+    return [asked for trace_id, asked in wanted.items() if trace_id not in stored]
+
+
+def _whole(trace_id: str, stored: Sequence[StoredDocument]) -> Trace:
+    found = entities(stored)
+    start = min(document.start_time for document in stored)
+    end = max((document.end_time for document in stored if document.end_time is not None), default=start)
+    size = sum(len(document.document.encode()) for document in stored)
+    documents = [document for tree in found.trees for document in tree.documents()]
+    documents += inferred_segments(trace_id, found)
+    return Trace(trace_id, round(max(end - start, 0.0), 3), size > MAX_TRACE_BYTES, documents)
+
+
+def _after(documents: list[tuple[str, str]], identity: str) -> list[tuple[str, str]]:
+    """The documents after the one with this id; all, where there is none."""
+    place = next((number for number, (each, _) in enumerate(documents) if each == identity), -1)
+    return documents[place + 1 :]
+
+
+def _fitting(documents: Sequence[tuple[str, str]], room: int, at_least: int) -> int:
+    """How many of the documents have room."""
+    for number, (_, text) in enumerate(documents):
+        room -= len(text)
+        if room < 0:
+            return max(number, at_least)
+    return len(documents)
+
+
+def _uuid(trace_id: str) -> str:
+    return trace_id[2:].replace("-", "")

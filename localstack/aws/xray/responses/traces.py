@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
-
-import orjson
 
 from localstack.aws.errors import AwsError
 from localstack.aws.xray.models import XRay
 from localstack.aws.xray.responses.common import Handler, Members
+from localstack.aws.xray.traces import Sampling, SummaryQuery
 
 
 class TraceResponses:
@@ -35,35 +33,41 @@ class TraceResponses:
         return {}
 
     def get_trace_summaries(self, members: Members) -> dict[str, Any]:
-        if members.get("FilterExpression"):
-            raise AwsError(
-                "InvalidRequestException",
-                "FilterExpression is not implemented by the local X-Ray yet; leave it out and filter the summaries",
-            )
-        if members.get("Sampling") or "SamplingStrategy" in members:
-            raise AwsError(
-                "InvalidRequestException",
-                "Sampling of summaries is not implemented by the local X-Ray; leave Sampling out to get all of them",
-            )
-        page = self._xray.traces.summaries(
-            members["StartTime"], members["EndTime"], members.get("TimeRangeType", "TraceId"), members.get("NextToken")
+        query = SummaryQuery(
+            members["StartTime"],
+            members["EndTime"],
+            members.get("TimeRangeType", "TraceId"),
+            members.get("FilterExpression"),
+            _sampling(members),
         )
-        answer = {"TraceSummaries": page.summaries, "ApproximateTime": time.time(), "TracesProcessedCount": len(page.summaries)}
+        page = self._xray.traces.summaries(query, members.get("NextToken"))
+        answer = {"TraceSummaries": page.summaries, "ApproximateTime": page.since, "TracesProcessedCount": page.processed}
         return answer | ({"NextToken": page.next_token} if page.next_token else {})
 
     def batch_get_traces(self, members: Members) -> dict[str, Any]:
-        if "NextToken" in members:
-            raise AwsError("InvalidRequestException", "NextToken is not one that this query returned: all traces come in one answer")
-        traces, unprocessed = self._xray.traces.batch(members["TraceIds"])
-        return {
+        page = self._xray.traces.batch(members["TraceIds"], members.get("NextToken"))
+        answer: dict[str, Any] = {
             "Traces": [
                 {
                     "Id": trace.id,
                     "Duration": trace.duration,
                     "LimitExceeded": trace.limit_exceeded,
-                    "Segments": [{"Id": document["id"], "Document": orjson.dumps(document).decode()} for document in trace.documents],
+                    "Segments": [{"Id": identity, "Document": document} for identity, document in trace.documents],
                 }
-                for trace in traces
+                for trace in page.traces
             ],
-            "UnprocessedTraceIds": unprocessed,
+            "UnprocessedTraceIds": page.unprocessed,
         }
+        return answer | ({"NextToken": page.next_token} if page.next_token else {})
+
+
+def _sampling(members: Members) -> Sampling | None:
+    """``Sampling: false`` wins over a strategy; a strategy alone is enough: "to indicate whether to enable sampling"."""
+    strategy = members.get("SamplingStrategy")
+    if not members.get("Sampling", strategy is not None):
+        return None
+    if not strategy:
+        return Sampling()
+    if "Name" not in strategy or "Value" not in strategy:
+        raise AwsError("InvalidRequestException", "SamplingStrategy needs Name and Value")
+    return Sampling(strategy["Name"], strategy["Value"])
