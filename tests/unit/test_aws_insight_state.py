@@ -1,0 +1,151 @@
+"""What becomes of an insight while time goes on and requests come late, by a clock that is turned by hand."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from localstack.aws.state import State
+from localstack.aws.xray.anomalies import CALM_MINUTES, MINUTE
+from localstack.aws.xray.filters import FilterError
+from localstack.aws.xray.insights import Impact, Insight, Insights, events
+from tests.api.aws_clients import segment_id, trace_id
+
+#: Minutes are counted from here.
+START = int(time.time() // MINUTE) * MINUTE - 120 * MINUTE
+
+
+class Clock:
+    now = float(START + 60 * MINUTE)
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class World:
+    def __init__(self, state: State) -> None:
+        self.xray = state.xray
+        self.clock = Clock()
+        self.insights = Insights(state.store, state.xray.index, state.xray.graphs, state.xray.groups, self.clock)
+        group = self.xray.groups.create("shop", 'service("api")', {"InsightsEnabled": True}, {})
+        self.arn = group["GroupARN"]
+
+    def requests(self, minute: int, ok: int, faults: int, service: str = "api", caller: str | None = None) -> None:
+        """Requests to ``service`` in one minute, made by the segment of ``caller`` where one is named."""
+        documents = []
+        for number in range(ok + faults):
+            begun = START + minute * MINUTE + number * MINUTE / (ok + faults + 1)
+            fault = {"fault": True} if number < faults else {}
+            trace, call = trace_id(begun), segment_id()
+            common: dict[str, Any] = {"trace_id": trace, "start_time": begun, "end_time": begun + 0.01}
+            if caller is None:
+                documents.append(common | {"id": segment_id(), "name": service} | fault)
+                continue
+            hop = {"id": call, "name": service, "namespace": "remote", "start_time": begun, "end_time": begun + 0.01}
+            documents.append(common | {"id": segment_id(), "name": caller, "subsegments": [hop]} | fault)
+            documents.append(common | {"id": segment_id(), "name": service, "parent_id": call} | fault)
+        for place in range(0, len(documents), 50):
+            assert self.xray.segments.put([orjson.dumps(one).decode() for one in documents[place : place + 50]]) == []
+
+    def found(self) -> list[Insight]:
+        return self.insights.of_group(self.arn)
+
+    def minutes(self) -> list[tuple[int, int]]:
+        """Of each insight, newest first: its first minute, and the first after it."""
+        return [((one.start - START) // MINUTE, (one.end - START) // MINUTE) for one in self.found()]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    state = State(tmp_path / "aws.duckdb", "us-east-1")
+    made = World(state)
+    for minute in range(40, 55):
+        made.requests(minute, ok=20, faults=0)
+    yield made
+    state.close()
+
+
+def test_a_minute_is_judged_when_it_is_over(world: World) -> None:
+    world.requests(60, ok=0, faults=20)
+    world.clock.now = START + 60 * MINUTE + 59
+    assert world.found() == []
+    world.clock.now += 1
+    assert world.minutes() == [(60, 61)]
+
+
+def test_an_insight_is_closed_by_calm_and_opened_again_by_what_comes_late(world: World) -> None:
+    world.requests(55, ok=0, faults=20)
+    (insight,) = world.found()
+    for late in (0, 1):
+        end = insight.end + CALM_MINUTES * MINUTE
+        assert insight.active(end - 1)
+        assert not insight.active(end)
+        assert [event.over for event in events(insight, end)] == [False] * (1 + late) + [True]
+        if not late:
+            world.requests(58, ok=0, faults=20)
+            world.clock.now = end
+            (again,) = world.found()
+            assert (again.id, again.start, again.end) == (insight.id, insight.start, insight.end + 3 * MINUTE)
+            assert again.updated > insight.updated
+            insight = again
+
+
+def test_an_insight_keeps_its_id_when_it_turns_out_to_have_begun_earlier(world: World) -> None:
+    world.requests(57, ok=0, faults=20)
+    (before,) = world.found()
+    world.requests(55, ok=0, faults=20)
+    (after,) = world.found()
+    assert (after.id, after.start) == (before.id, before.start - 2 * MINUTE)
+    assert after.root_cause == Impact(faults=40, ok=0, total=40)
+
+
+def test_two_insights_that_turn_out_to_be_one_have_the_older_ones_id(world: World) -> None:
+    world.clock.now += 20 * MINUTE
+    world.requests(56, ok=0, faults=20)
+    world.requests(64, ok=0, faults=20)
+    newer, older = world.found()
+    world.requests(60, ok=0, faults=20)
+    (one,) = world.found()
+    assert world.minutes() == [(56, 65)]
+    assert one.id == older.id
+    assert world.insights.get(newer.id) is None
+
+
+def test_an_insight_stays_when_late_requests_make_it_look_well(world: World) -> None:
+    """It was told; a client that asks for it by its id must not be told that it never was."""
+    world.requests(55, ok=0, faults=5)
+    world.requests(55, ok=5, faults=0)
+    (before,) = world.found()
+    world.requests(55, ok=2000, faults=0)
+    assert world.found() == [before]
+
+
+def test_a_cause_further_down_that_comes_late_takes_over_and_the_id_stays(world: World) -> None:
+    world.requests(55, ok=0, faults=20)
+    (before,) = world.found()
+    assert before.root.name == "api"
+    for minute in range(40, 55):
+        world.requests(minute, ok=15, faults=0, service="db", caller="api")
+    world.requests(55, ok=0, faults=30, service="db", caller="api")
+    (after,) = world.found()
+    assert (after.id, after.root.name) == (before.id, "db")
+    assert [service.name for service in after.services] == ["db", "api"]
+    # Clients came to api: the twenty from before, and the thirty that went on.
+    assert (after.client, after.root_cause) == (Impact(50, 0, 50), Impact(30, 0, 30))
+
+
+def test_a_group_that_names_one_that_is_gone_is_told_and_others_go_on(world: World) -> None:
+    world.requests(55, ok=0, faults=20)
+    world.xray.groups.create("inner", "fault", None, {})
+    nested = world.xray.groups.create("nested", 'group.name = "inner"', {"InsightsEnabled": True}, {})
+    (found,) = world.insights.of_group(nested["GroupARN"])
+    world.xray.groups.delete({"GroupName": "inner"})
+    with pytest.raises(FilterError, match="inner"):
+        world.insights.of_group(nested["GroupARN"])
+    assert world.insights.get(found.id) == found, "what was found stays"
+    assert len(world.found()) == 1
