@@ -293,7 +293,9 @@ def test_the_real_samplers_obey_a_changed_rule_within_seconds(xray: Any, aws: Ve
     with SamplerProcess("x-ray sdk", aws.port) as sdk, SamplerProcess("opentelemetry", aws.port) as opentelemetry:
         samplers = (sdk, opentelemetry)
         until(lambda: [one.ask(20) for one in samplers] == [0, 0], START_SECONDS, "both samplers to have the rule that samples nothing")
-        xray.create_sampling_rule(SamplingRule=CRUDDUR | {"RuleName": "login", "Priority": 1, "URLPath": "/login", "FixedRate": 1.0})
+        boost = {"MaxRate": 1.0, "CooldownWindowMinutes": 5}
+        login = {"RuleName": "login", "Priority": 1, "URLPath": "/login", "FixedRate": 1.0, "SamplingRateBoost": boost}
+        xray.create_sampling_rule(SamplingRule=CRUDDUR | login)
         until(lambda: [one.ask(20, "/login") for one in samplers] == [20, 20], OBEY_SECONDS, "both samplers to obey the new rule")
         assert [one.ask(20, "/other") for one in samplers] == [0, 0]
 
