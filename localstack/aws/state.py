@@ -15,6 +15,7 @@ from localstack.aws.xray.index import SCHEMA as INDEX_SCHEMA
 from localstack.aws.xray.insights import SCHEMA as INSIGHT_SCHEMA
 from localstack.aws.xray.models import XRay
 from localstack.aws.xray.policies import SCHEMA as POLICY_SCHEMA
+from localstack.aws.xray.retrieval import SCHEMA as RETRIEVAL_SCHEMA
 from localstack.aws.xray.sampling import BOOST_SCHEMA
 from localstack.aws.xray.sampling import SCHEMA as SAMPLING_SCHEMA
 from localstack.aws.xray.segments import ID_BITS, INDEXED, SegmentInsert
@@ -41,6 +42,7 @@ MIGRATIONS = (
     *INSIGHT_SCHEMA,
     *CHANGED_SCHEMA,
     *SPAN_SCHEMA,
+    *RETRIEVAL_SCHEMA,
 )
 
 #: DuckDB's own limit; the process needs about 100 MB more for Python and Arrow.

@@ -10,6 +10,7 @@ from localstack.aws.xray.groups import Groups
 from localstack.aws.xray.index import Index
 from localstack.aws.xray.insights import Insights
 from localstack.aws.xray.policies import Policies
+from localstack.aws.xray.retrieval import Retrievals
 from localstack.aws.xray.sampling import Sampling
 from localstack.aws.xray.spans import Spans
 from localstack.aws.xray.timeseries import TimeSeries
@@ -36,3 +37,4 @@ class XRay:
         self.insights = Insights(store, self.index, self.graphs, self.groups)
         self.encryption = Encryption(store, region)
         self.policies = Policies(store)
+        self.retrievals = Retrievals(store)

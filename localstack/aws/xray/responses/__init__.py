@@ -12,6 +12,7 @@ from localstack.aws.xray.responses.graphs import GraphResponses
 from localstack.aws.xray.responses.groups import GroupResponses
 from localstack.aws.xray.responses.insights import InsightResponses
 from localstack.aws.xray.responses.policies import PolicyResponses
+from localstack.aws.xray.responses.retrieval import RetrievalResponses
 from localstack.aws.xray.responses.sampling import SamplingResponses, mend_statistics
 from localstack.aws.xray.responses.tagging import TagResponses
 from localstack.aws.xray.responses.traces import TraceResponses
@@ -30,6 +31,7 @@ FAMILIES = (
     TagResponses,
     AccountResponses,
     PolicyResponses,
+    RetrievalResponses,
     InsightResponses,
 )
 
