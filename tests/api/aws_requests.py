@@ -122,6 +122,7 @@ _NEEDED = {
     "UpdateGroup": ("GroupName",),
     "DeleteGroup": ("GroupName",),
     "DeleteSamplingRule": ("RuleName",),
+    "GetInsightSummaries": ("GroupName",),
     "UpdateTraceSegmentDestination": ("Destination",),
 }
 
@@ -427,7 +428,6 @@ SENSELESS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "GetTimeSeriesServiceStatistics": {
         "an end before its start": _LATE,
-        "a year": {"StartTime": 0.0},
         "an unknown group": {"GroupName": "nobody"},
         "a period that is none": {"Period": 61},
         "no period": {"Period": 0},

@@ -26,6 +26,8 @@ from tests.waiting import until
 #: Minutes before now: calm traffic, then faults until the incident is over, calm again, and faults that still go on.
 CALM, FAULTY, CALM_AGAIN, STILL_FAULTY = range(60, 45, -1), range(45, 42, -1), range(30, 25, -1), range(3, 1, -1)
 REQUESTS = 14
+#: Minutes before that in which there was one request.
+TICKS = 520
 
 POLICY = {
     "Version": "2012-10-17",
@@ -127,8 +129,13 @@ def _id(epoch: float) -> str:
     return f"1-{int(epoch):08x}-{secrets.token_hex(12)}"
 
 
-def request(trace: str, start: float, fault: bool = False, error: bool = False, slow: float = 0.0) -> list[dict[str, Any]]:
-    """A request to cruddur, which asks profiles, which asks DynamoDB; with ``fault`` profiles fails, and with it cruddur."""
+def request(
+    trace: str, start: float, fault: bool = False, error: bool = False, slow: float = 0.0, table: bool = True
+) -> list[dict[str, Any]]:
+    """A request to cruddur, which asks profiles, which asks DynamoDB.
+
+    With ``fault`` DynamoDB fails, and with it profiles and cruddur; without ``table`` it is profiles that fails.
+    """
     front, back, call, query = (segment_id() for _ in range(4))
     seconds = 0.2 + slow
     failure = {
@@ -199,7 +206,7 @@ def request(trace: str, start: float, fault: bool = False, error: bool = False, 
                     "end_time": start + seconds - 0.03,
                     "aws": {"operation": "GetItem", "table_name": "profile"},
                 }
-                | broken
+                | (broken if table else {})
             ],
         }
         | broken
@@ -253,6 +260,49 @@ def throttled(trace: str, start: float) -> list[dict[str, Any]]:
     ]
 
 
+def recovered(trace: str, start: float) -> list[dict[str, Any]]:
+    """A request that was answered well although profiles failed, and although a call outside of the application was refused."""
+    front, back = request(trace, start, fault=True)
+    for name in ("fault", "cause"):
+        del front[name]
+    refused = {
+        "name": "api.example",
+        "id": segment_id(),
+        "namespace": "remote",
+        "start_time": start + 0.01,
+        "end_time": start + 0.02,
+        "error": True,
+        "cause": {"exceptions": [{"id": segment_id(), "message": "not yours", "type": "Forbidden", "remote": True}]},
+        "http": {"request": {"method": "GET", "url": "https://api.example/"}, "response": {"status": 403}},
+    }
+    front["subsegments"].append(refused)
+    return [front, back]
+
+
+def heavy(trace: str, start: float) -> list[dict[str, Any]]:
+    """A trace of more than 500 KB."""
+    front, *_ = request(trace, start)
+    parts = [
+        {"name": f"part {number}", "id": segment_id(), "trace_id": trace, "parent_id": front["id"], "type": "subsegment"}
+        | {"start_time": start, "end_time": start + 0.1, "metadata": {"UserData": {"text": "x" * 60_000}}}
+        for number in range(9)
+    ]
+    return [front, *parts]
+
+
+def fan_out(trace: str, start: float) -> list[dict[str, Any]]:
+    """A fault in which more services take part than fit on a page of a graph."""
+    documents = request(trace, start, fault=True)
+    for number in range(120):
+        call = {"name": f"leaf{number}.example", "id": segment_id(), "namespace": "remote", "start_time": start, "end_time": start + 0.1}
+        documents[0]["subsegments"].append(call)
+    return documents
+
+
+def tick(trace: str, start: float) -> list[dict[str, Any]]:
+    return [{"name": "clock", "id": segment_id(), "trace_id": trace, "start_time": start, "end_time": start + 0.001}]
+
+
 def in_progress(trace: str, start: float) -> list[dict[str, Any]]:
     return [
         {"name": "cruddur", "id": segment_id(), "trace_id": trace, "start_time": start, "in_progress": True, "origin": "AWS::EC2::Instance"}
@@ -271,8 +321,10 @@ def _put(aws: CommandLine, documents: list[dict[str, Any]]) -> None:
 def _account(story: Story, aws: CommandLine, home: Path) -> None:
     told = story.answers
     told["encryption at first"] = aws("get-encryption-config")
-    key = "alias/xray"
-    told["encryption put"] = aws("put-encryption-config", "--type", "KMS", "--key-id", key)
+    key = "1234abcd-12ab-34cd-56ef-1234567890ab"
+    aws("put-encryption-config", "--type", "KMS", "--key-id", key)
+    aws("get-encryption-config")
+    told["encryption put"] = aws("put-encryption-config", "--type", "KMS", "--key-id", "alias/xray")
     told["encryption in force"] = until(
         lambda: _if(aws("get-encryption-config"), "EncryptionConfig", "Status", "ACTIVE"), 10, "the key to be in force"
     )
@@ -359,7 +411,11 @@ def _rules(story: Story, aws: CommandLine, home: Path) -> None:
     told["rule updated by ARN"] = aws(
         "update-sampling-rule",
         "--sampling-rule-update",
-        {"RuleARN": told["rule"]["SamplingRuleRecord"]["SamplingRule"]["RuleARN"], "FixedRate": 0.2},
+        {
+            "RuleARN": told["rule"]["SamplingRuleRecord"]["SamplingRule"]["RuleARN"],
+            "FixedRate": 0.2,
+            "SamplingRateBoost": {"MaxRate": 0.5, "CooldownWindowMinutes": 1},
+        },
     )
     told["rules"] = aws("get-sampling-rules")
 
@@ -371,13 +427,23 @@ def _traffic(story: Story, aws: CommandLine, home: Path) -> None:
         for number in range(REQUESTS):
             start = minute - ago * 60 + number * 4
             fault = (ago in FAULTY or ago in STILL_FAULTY) and number > 2
-            documents += request(_id(start), start, fault, slow=number / 100)
-    for name, start in {"fault": story.now - 100, "error": story.now - 99, "throttle": story.now - 98, "partial": story.now - 97}.items():
+            documents += request(_id(start), start, fault, slow=number / 100, table=ago in FAULTY)
+    makers = {
+        "fault": lambda trace, start: request(trace, start, fault=True, slow=0.5),
+        "error": lambda trace, start: request(trace, start, error=True, slow=0.5),
+        "throttle": throttled,
+        "partial": in_progress,
+        "fan-out": fan_out,
+        "recovered": recovered,
+        "heavy": heavy,
+    }
+    for number, (name, maker) in enumerate(makers.items()):
+        start = story.now - 100 + number
         story.traces[name] = trace = _id(start)
-        if name in ("fault", "error"):
-            documents += request(trace, start, name == "fault", name == "error", slow=0.5)
-        else:
-            documents += throttled(trace, start) if name == "throttle" else in_progress(trace, start)
+        documents += maker(trace, start)
+    # More minutes and more traces than fit on a page.
+    for ago in range(70, 70 + TICKS):
+        documents += tick(_id(minute - ago * 60), minute - ago * 60)
     _put(aws, documents)
     bad = {"trace_id": story.traces["fault"], "id": "nonsense", "name": "cruddur", "start_time": 1, "end_time": 2}
     story.answers["refused documents"] = aws(
@@ -467,7 +533,10 @@ def _traces(story: Story, aws: CommandLine, home: Path) -> None:
     told["summaries sampled"] = aws(
         "get-trace-summaries", *_range(story, 4000), "--sampling", "--sampling-strategy", "Name=FixedRate,Value=0.3"
     )
-    told["traces"] = aws("batch-get-traces", "--trace-ids", *story.traces.values(), _id(1e9))
+    told["all summaries"] = aws("get-trace-summaries", *_range(story, 40_000))
+    aws("get-trace-summaries", *_range(story, 39_990), "--no-paginate")
+    told["traces"] = aws("batch-get-traces", "--trace-ids", *list(story.traces.values())[:4], _id(1e9))
+    told["more traces"] = aws("batch-get-traces", "--trace-ids", *list(story.traces.values())[4:], _id(1e9 + 1))
 
 
 def _graphs(story: Story, aws: CommandLine, home: Path) -> None:
@@ -477,6 +546,7 @@ def _graphs(story: Story, aws: CommandLine, home: Path) -> None:
     told["graph of a group by ARN"] = aws(
         "get-service-graph", *_range(story, 4000), "--group-arn", told["plain group"]["Group"]["GroupARN"]
     )
+    aws("get-trace-graph", "--trace-ids", story.traces["fan-out"])
     told["graph of traces"] = aws("get-trace-graph", "--trace-ids", *story.traces.values())
     told["statistics"] = aws("get-time-series-service-statistics", *_range(story, 4000), "--period", "60")
     told["statistics of a service"] = aws(
@@ -496,8 +566,16 @@ def _graphs(story: Story, aws: CommandLine, home: Path) -> None:
         'edge("cruddur", "profiles")',
         "--group-arn",
         told["group"]["Group"]["GroupARN"],
+    )
+    told["forecast"] = aws(
+        "get-time-series-service-statistics",
+        *_range(story, 4000),
+        "--entity-selector-expression",
+        'id(name: "profiles", type: "AWS::ECS::Container")',
         "--forecast-statistics",
     )
+    told["statistics of many minutes"] = aws("get-time-series-service-statistics", *_range(story, 40_000), "--period", "60")
+    aws("get-time-series-service-statistics", *_range(story, 39_990), "--period", "60", "--no-paginate")
 
 
 def _insights(story: Story, aws: CommandLine, home: Path) -> None:
@@ -519,13 +597,17 @@ def _insights(story: Story, aws: CommandLine, home: Path) -> None:
         told["insights of a page"]["NextToken"],
     )
     told["insight"] = {}
-    for summary in told["insights"]["InsightSummaries"]:
-        name = ("--insight-id", summary["InsightId"])
-        told["insight"][summary["State"]] = aws("get-insight", *name)
-        told["insight events"] = aws("get-insight-events", *name)
-        told["insight events of a page"] = page = aws("get-insight-events", *name, "--max-results", "1")
-        aws("get-insight-events", *name, "--max-results", "1", "--next-token", page["NextToken"])
-        told["impact graph"] = aws("get-insight-impact-graph", *name, *_range(story, 4000))
+    told["insight events"] = {}
+    told["impact graph"] = {}
+    for summary in (*told["insights by ARN"]["InsightSummaries"], *told["insights"]["InsightSummaries"]):
+        state, name = summary["State"], ("--insight-id", summary["InsightId"])
+        told["insight"][state] = aws("get-insight", *name)
+        told["insight events"][state] = aws("get-insight-events", *name)
+        page = aws("get-insight-events", *name, "--max-results", "1")
+        told["insight events of the next page"] = aws("get-insight-events", *name, "--max-results", "1", "--next-token", page["NextToken"])
+        told["impact graph"][state] = page = aws("get-insight-impact-graph", *name, *_range(story, 4000))
+        while "NextToken" in page:
+            page = aws("get-insight-impact-graph", *name, *_range(story, 4000), "--next-token", page["NextToken"])
 
 
 def _sampling(story: Story, aws: CommandLine, home: Path) -> None:
@@ -533,24 +615,33 @@ def _sampling(story: Story, aws: CommandLine, home: Path) -> None:
     client = secrets.token_hex(12)
     statistics = [
         {"RuleName": name, "ClientID": client, "Timestamp": story.now, "RequestCount": 100, "SampledCount": 20, "BorrowCount": 1}
-        for name in ("cruddur", "special", "nobody")
+        for name in ("cruddur", "special", "nobody", "anybody")
     ]
+    statistics.append(statistics[0] | {"Timestamp": 1000})
     boosts = [
         {
             "RuleName": name,
             "ServiceName": "profiles",
             "Timestamp": story.now,
-            "AnomalyCount": 50,
+            "AnomalyCount": 8,
             "TotalCount": 100,
-            "SampledAnomalyCount": 5,
+            "SampledAnomalyCount": 0,
         }
-        for name in ("special", "nobody")
+        for name in ("cruddur", "special", "nobody", "anybody")
     ]
+    boosts.append(boosts[0] | {"Timestamp": 1000})
     told["targets"] = aws(
         "get-sampling-targets", "--sampling-statistics-documents", statistics, "--sampling-boost-statistics-documents", boosts
     )
     statistics[0] |= {"RequestCount": 50, "SampledCount": 10, "BorrowCount": 0, "Timestamp": story.now + 1}
     told["targets again"] = aws("get-sampling-targets", "--sampling-statistics-documents", statistics[:1])
+    # Windows of 10 seconds, more than fit on a page.
+    for first in range(0, 225, 25):
+        aws(
+            "get-sampling-targets",
+            "--sampling-statistics-documents",
+            [statistics[0] | {"Timestamp": story.now - 10 * (first + number)} for number in range(25)],
+        )
     told["sampling statistics"] = aws("get-sampling-statistic-summaries")
 
 
