@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from collector import build
-from compose import bootstrap, keys, leftovers, ports
+from compose import bootstrap, init, keys, leftovers, ports
 from compose.processes import Process, processes
 from compose.sandbox import files_of
-from compose.settings import ConfigurationError, Settings
+from compose.settings import ROOT, ConfigurationError, Settings
 from compose.supervision import Client, SupervisorError
 
 #: Free bytes below which a run may not fit: queues, databases and logs of a soak.
@@ -107,6 +107,17 @@ def _count(wanted: list[Process]) -> int:
     return sum(len(process.ports) for process in wanted)
 
 
+def _xray(settings: Settings) -> Iterator[Finding]:
+    if not init.wanted(settings):
+        return
+    try:
+        name = init.read_rule(ROOT / init.RULE_FILE)["SamplingRule"]["RuleName"]
+    except init.InitError as error:
+        yield Finding("X-Ray", str(error), f"git restore {init.RULE_FILE}, then: make init")
+    else:
+        yield Finding("X-Ray", f"sampling rule {name} can be made of {init.RULE_FILE}")
+
+
 def _disk(settings: Settings) -> Iterator[Finding]:
     folder = next(path for path in (settings.state_dir, *settings.state_dir.parents) if path.exists())
     free = shutil.disk_usage(folder).free
@@ -152,7 +163,7 @@ def _wrong_files(folder: Path) -> Iterator[tuple[Path, str]]:
             yield path, f"cannot be read: {error}"
 
 
-_CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (_python, _settings, _collector, _supervisor, _ports, _disk, _state)
+_CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (_python, _settings, _collector, _supervisor, _ports, _xray, _disk, _state)
 
 
 def findings(settings: Settings) -> list[Finding]:

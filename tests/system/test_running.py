@@ -499,6 +499,7 @@ def test_doctor_is_content_with_a_running_sandbox(sandbox: Tiny) -> None:
     out = sandbox.run("doctor").out
     assert "up, 1 processes" in out
     assert re.search(r"ports +1 ports are free or ours", out)
+    assert re.search(r"X-Ray +sampling rule Cruddur can be made of compose/xray/sampling-rule\.json", out)
 
 
 @pytest.mark.parametrize("lines", ["many", "-3"])
