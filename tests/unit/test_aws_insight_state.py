@@ -149,3 +149,11 @@ def test_a_group_that_names_one_that_is_gone_is_told_and_others_go_on(world: Wor
         world.insights.of_group(nested["GroupARN"])
     assert world.insights.get(found.id) == found, "what was found stays"
     assert len(world.found()) == 1
+
+
+def test_insights_go_with_their_group(world: World) -> None:
+    world.requests(55, ok=0, faults=20)
+    (found,) = world.found()
+    world.xray.groups.delete({"GroupARN": world.arn})
+    assert world.insights.get(found.id) is None
+    assert world.found() == []

@@ -19,7 +19,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -150,6 +150,7 @@ class Insights:
         with self._lock:
             ((watermark,),) = self._store.read("SELECT watermark FROM xray_index")
             groups = self._groups.all()
+            self._forget({group["GroupARN"] for group in groups})
             # An expression may name other groups.
             expressions = tuple(group.get("FilterExpression") for group in groups)
             for group in groups:
@@ -165,6 +166,12 @@ class Insights:
                 self._store.transact(partial(_keep, group_arn=arn, found=found, now=now))
                 self._seen[arn] = seen
         return broken
+
+    def _forget(self, groups: Collection[str]) -> None:
+        """Drop the insights of groups that are gone."""
+        gone = [row for row in self._store.read("SELECT DISTINCT group_arn FROM xray_insight") if row[0] not in groups]
+        if gone:
+            self._store.transact(lambda db: db.executemany("DELETE FROM xray_insight WHERE group_arn = ?", gone))
 
     def _condition(self, group: Mapping[str, Any]) -> Condition | None:
         expression = group.get("FilterExpression")
