@@ -47,7 +47,8 @@ STATISTICS_SQL = """
 
 def histogram_sql(start: str = "start_time", end: str = "end_time") -> str:
     """An aggregate: how often each number of milliseconds from ``start`` to ``end`` (SQL) came; read back by :func:`histogram`."""
-    return f"histogram(round(greatest({end} - {start}, 0) * 1000)::BIGINT)"
+    # Of NULL and 0 the greatest is 0.
+    return f"histogram(round(greatest({end} - {start}, 0) * 1000)::BIGINT) FILTER ({end} IS NOT NULL)"
 
 
 def statistics(row: Mapping[str, Any]) -> Statistics:
