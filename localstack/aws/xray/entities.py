@@ -7,7 +7,7 @@ document is parsed once and a rule stands once.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from localstack.aws.xray.documents import StoredDocument, Tree, assemble
@@ -20,9 +20,10 @@ CALLS = ("remote", "aws")
 class Entity:
     """A segment or subsegment. ``end_time`` None: in progress.
 
-    ``parent``: of a subsegment what it is in, of a segment what its ``parent_id`` names, where that is in the trace. ``owner``: the
-    segment it is part of, a segment itself; None for what belongs to a subsegment whose parent has not arrived. ``called``: the
-    segments whose parent it is.
+    ``parent``: of a subsegment what it is in, of a segment what its ``parent_id`` names, where that is in the trace. ``within``: the
+    segment a subsegment is part of; None where its parent has not arrived. ``answered``: whether it is the parent of a segment.
+
+    References lead upwards only: what goes round would be left to the garbage collector, many times a page.
     """
 
     id: str
@@ -31,14 +32,18 @@ class Entity:
     end_time: float | None
     segment: bool
     parent: Entity | None = None
-    owner: Entity | None = None
-    subsegments: list[Entity] = field(default_factory=list)
-    called: list[Entity] = field(default_factory=list)
+    within: Entity | None = None
+    answered: bool = False
 
     @property
     def name(self) -> str:
         name: str = self.fields["name"]
         return name
+
+    @property
+    def owner(self) -> Entity | None:
+        """The segment it is part of; a segment, itself. None for what belongs to a subsegment whose parent has not arrived."""
+        return self if self.segment else self.within
 
     @property
     def is_call(self) -> bool:
@@ -48,7 +53,7 @@ class Entity:
     @property
     def is_inferred_call(self) -> bool:
         """Whether it is a call to what sent no segment of its own: X-Ray infers one."""
-        return self.is_call and self.owner is not None and not self.called
+        return not self.segment and self.fields.get("namespace") in CALLS and self.within is not None and not self.answered
 
 
 @dataclass(slots=True)
@@ -60,14 +65,17 @@ class Entities:
     all: list[Entity]
 
     @property
-    def entries(self) -> list[Entity]:
-        """Segments that were called by nothing in the trace: by the client."""
-        return [segment for segment in self.segments if segment.parent is None]
-
-    @property
     def root(self) -> Entity | None:
         """The earliest entry; where segments are each other's parents, the earliest segment."""
         return next((segment for segment in self.segments if segment.parent is None), self.segments[0] if self.segments else None)
+
+    def below(self) -> dict[int, list[Entity]]:
+        """The subsegments and called segments of each entity that has any, by Python's id of it."""
+        found: dict[int, list[Entity]] = {}
+        for entity in self.all:
+            if entity.parent is not None:
+                found.setdefault(id(entity.parent), []).append(entity)
+        return found
 
 
 def entities(documents: Sequence[StoredDocument]) -> Entities:
@@ -76,26 +84,25 @@ def entities(documents: Sequence[StoredDocument]) -> Entities:
     segments: list[Entity] = []
     everything: list[Entity] = []
     orphans: list[Entity] = []
-    known: dict[str, Entity] = {}
+    called: list[tuple[Entity, str]] = []
     for tree in trees:
         stored = tree.stored
         top = Entity(stored.id.lower(), tree.fields, stored.start_time, stored.end_time, not stored.independent)
-        if stored.independent:
-            _add(top, orphans)
-        else:
-            top.owner = top
+        _add(top, orphans if stored.independent else everything)
+        if not stored.independent:
             segments.append(top)
-            _add(top, everything)
+            if stored.parent_id is not None:
+                called.append((top, stored.parent_id.lower()))
     everything += orphans
-    for entity in everything:
-        known.setdefault(entity.id, entity)
-    known.update({segment.id: segment for segment in segments})
-    for segment, stored in zip(segments, (tree.stored for tree in trees if not tree.stored.independent), strict=True):
-        if stored.parent_id is not None:
-            parent = known.get(stored.parent_id.lower())
+    if called:
+        known: dict[str, Entity] = {}
+        for entity in everything:
+            known.setdefault(entity.id, entity)
+        known.update({segment.id: segment for segment in segments})
+        for segment, parent_id in called:
+            parent = segment.parent = known.get(parent_id)
             if parent is not None:
-                segment.parent = parent
-                parent.called.append(segment)
+                parent.answered = True
     return Entities(trees, segments, everything)
 
 
@@ -107,8 +114,14 @@ def _add(top: Entity, found: list[Entity]) -> None:
         entity = waiting.pop()
         for fields in entity.fields.get("subsegments") or ():
             end = None if fields.get("in_progress") is True else fields.get("end_time")
-            child = Entity(fields["id"].lower(), fields, float(fields["start_time"]), None if end is None else float(end), False, entity)
-            child.owner = entity.owner
-            entity.subsegments.append(child)
+            child = Entity(
+                fields["id"].lower(),
+                fields,
+                float(fields["start_time"]),
+                None if end is None else float(end),
+                False,
+                entity,
+                entity.owner,
+            )
             found.append(child)
             waiting.append(child)

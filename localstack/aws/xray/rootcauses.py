@@ -131,10 +131,11 @@ def _slow(found: Entities) -> tuple[RootCause, ...]:
     path, coverage = [root], [1.0]
     start, end = root.start_time, root.end_time
     seen = {id(root)}
+    below = found.below()
     while True:
         step = None
         most = _MOST * (end - start)
-        for child in sorted(path[-1].subsegments + path[-1].called, key=lambda one: (one.start_time, one.id)):
+        for child in sorted(below.get(id(path[-1]), ()), key=lambda one: (one.start_time, one.id)):
             if child.end_time is None or id(child) in seen:
                 continue
             taken = min(child.end_time, end) - max(child.start_time, start)
