@@ -96,13 +96,14 @@ def _read(text: str) -> Expression:
                 raise FilterError(text, token.start_pos or 0, f"an expression has at most {MAX_TERMS} terms")
         tree = state.feed_eof()  # type: ignore[no-untyped-call]
     except UnexpectedCharacters as error:
-        raise _unexpected_characters(text, error.pos_in_stream or 0, _accepted(state)) from None
+        position = error.pos_in_stream or 0
+        piece = re.split(r"[\s(){}]", text[position:], maxsplit=1)[0] or text[position]
+        raise _unexpected(text, position, piece, _accepted(state)) from None
     except UnexpectedToken as error:
         token = error.token
-        at_end = token.type == "$END"
-        position = len(text.rstrip()) if at_end else token.start_pos or 0
-        what = "the expression ends too early" if at_end else f"unexpected {_shown(str(token))}"
-        raise FilterError(text, position, what, _words(_accepted(state))) from None
+        if token.type == "$END":
+            raise FilterError(text, len(text.rstrip()), "the expression ends too early", _words(_accepted(state))) from None
+        raise _unexpected(text, token.start_pos or 0, str(token), _accepted(state)) from None
     # Nesting is bounded by now: what follows may recurse.
     try:
         return cast(Expression, _Tree(text).transform(tree))
@@ -439,14 +440,13 @@ def _words(terminals: Collection[str]) -> list[str]:
     return [name for terminal, name in _NAMES.items() if terminal in found]
 
 
-def _unexpected_characters(text: str, position: int, allowed: Collection[str]) -> FilterError:
-    if text[position] == '"' and "STRING" in allowed:
+def _unexpected(text: str, position: int, found: str, accepted: Collection[str]) -> FilterError:
+    if text[position] == '"' and "STRING" in accepted and not found.endswith('"', 1):
         return FilterError(text, position, "the string that begins here has no closing quotation mark")
-    piece = re.split(r"[\s(){}]", text[position:], maxsplit=1)[0] or text[position]
-    what = f"unexpected {_shown(piece)}"
-    if text[position] in "'\u201c\u201d\u201e\u2018\u2019":
+    what = f"unexpected {_shown(found)}"
+    if text[position] in "'\u2018\u2019\u201c\u201d\u201e":
         what += ': strings stand in "quotation marks"'
-    return FilterError(text, position, what, _words(allowed))
+    return FilterError(text, position, what, _words(accepted))
 
 
 def _shown(text: str) -> str:
