@@ -112,9 +112,10 @@ bench: setup-dev ## measure: what telemetry costs, how fast each part is
 collector: setup ## build the OpenTelemetry Collector (make up does it when it must)
 	@$(PY) -m collector.build
 
-docs: setup-dev ## write what is generated: docs/settings.md, docs/signals.md, .env.example
+docs: setup-dev ## write what is generated: docs/settings.md, docs/signals.md, docs/local-xray-operations.md, .env.example
 	@$(PY) -m compose.generate
 	@$(PY) -m services.cruddur.signals --write
+	@$(PY) -m localstack.aws.xray.offers --write
 
 # The same flags always, so that a lock changes only where a dependency does.
 COMPILE = $(PY) -m uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links

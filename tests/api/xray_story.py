@@ -585,6 +585,7 @@ def _insights(story: Story, aws: CommandLine, home: Path) -> None:
     told["insights by ARN"] = aws(
         "get-insight-summaries", *span, "--group-arn", told["plain group"]["Group"]["GroupARN"], "--states", "CLOSED"
     )
+    aws("get-insight-summaries", *span, "--group-name", "faults", "--max-results", "1")
     told["insights of a page"] = aws("get-insight-summaries", *span, "--group-name", "cruddur", "--max-results", "1")
     told["insights of the next"] = aws(
         "get-insight-summaries",
@@ -605,9 +606,11 @@ def _insights(story: Story, aws: CommandLine, home: Path) -> None:
         told["insight events"][state] = aws("get-insight-events", *name)
         page = aws("get-insight-events", *name, "--max-results", "1")
         told["insight events of the next page"] = aws("get-insight-events", *name, "--max-results", "1", "--next-token", page["NextToken"])
-        told["impact graph"][state] = page = aws("get-insight-impact-graph", *name, *_range(story, 4000))
+        page = aws("get-insight-impact-graph", *name, *_range(story, 4000))
+        told["impact graph"][state] = page["Services"]
         while "NextToken" in page:
             page = aws("get-insight-impact-graph", *name, *_range(story, 4000), "--next-token", page["NextToken"])
+            told["impact graph"][state] += page["Services"]
 
 
 def _sampling(story: Story, aws: CommandLine, home: Path) -> None:
@@ -657,6 +660,7 @@ def _retrieval(story: Story, aws: CommandLine, home: Path) -> None:
     told["destination in force"] = until(
         lambda: _if(aws("get-trace-segment-destination"), "Status", "ACTIVE"), 10, "the destination to change"
     )
+    told["destination unchanged"] = aws("update-trace-segment-destination", "--destination", "CloudWatchLogs")
     told["indexing rule"] = aws(
         "update-indexing-rule", "--name", "Default", "--rule", {"Probabilistic": {"DesiredSamplingPercentage": 100}}
     )
@@ -665,7 +669,10 @@ def _retrieval(story: Story, aws: CommandLine, home: Path) -> None:
     for number in range(7):
         start = story.now - 50 + number
         story.traces[f"retrieved {number}"] = trace = _id(start)
-        documents += throttled(trace, start) if number % 2 else request(trace, start, number == 4)
+        made = fan_out(trace, start) if number == 4 else throttled(trace, start) if number % 2 else request(trace, start)
+        if number:
+            made[-1]["links"] = [{"trace_id": story.traces[f"retrieved {number - 1}"], "id": segment_id()}]
+        documents += made
     _put(aws, documents)
     wanted = [trace for name, trace in story.traces.items() if name.startswith("retrieved")]
     token = told["retrieval"] = aws("start-trace-retrieval", "--trace-ids", *wanted, *_range(story, 600))
@@ -673,7 +680,12 @@ def _retrieval(story: Story, aws: CommandLine, home: Path) -> None:
     told["retrieved"] = until(lambda: _if(aws("list-retrieved-traces", *name), "RetrievalStatus", "COMPLETE"), 10, "the retrieval")
     told["retrieved next"] = aws("list-retrieved-traces", *name, "--next-token", told["retrieved"]["NextToken"])
     told["retrieved as OTEL"] = aws("list-retrieved-traces", *name, "--trace-format", "OTEL")
-    told["retrieved graph"] = aws("get-retrieved-traces-graph", *name)
+    told["retrieved graph"] = []
+    for _ in range(2):
+        page = aws("get-retrieved-traces-graph", *name)
+        told["retrieved graph"] += page["Services"]
+        page = aws("get-retrieved-traces-graph", *name, "--next-token", page["NextToken"])
+        told["retrieved graph"] += page["Services"]
     second = aws("start-trace-retrieval", "--trace-ids", wanted[0], *_range(story, 600))
     told["retrieval cancelled"] = aws("cancel-trace-retrieval", "--retrieval-token", second["RetrievalToken"])
     told["retrieved of a cancelled one"] = aws("list-retrieved-traces", "--retrieval-token", second["RetrievalToken"])
