@@ -255,10 +255,10 @@ def test_the_command_line_reads_traces_and_events(aws: Vendor, tmp_path: Path) -
 
 
 def test_the_command_line_shows_our_errors(aws: Vendor, tmp_path: Path) -> None:
-    told = aws_cli(aws, tmp_path, "xray", "get-trace-summaries", "--start-time", "0", "--end-time", "1", "--filter-expression", "fault")
+    told = aws_cli(aws, tmp_path, "xray", "get-trace-summaries", "--start-time", "0", "--end-time", "1", "--filter-expression", "fault AND")
     assert told.returncode != 0
     assert "InvalidRequestException" in told.stderr
-    assert "FilterExpression is not implemented" in told.stderr
+    assert "Invalid filter expression at line 1, column 10" in told.stderr
     told = aws_cli(aws, tmp_path, "xray", "get-groups", AWS_SECRET_ACCESS_KEY="wrong")
     assert "InvalidSignatureException" in told.stderr
     told = aws_cli(aws, tmp_path, "logs", "describe-queries")
