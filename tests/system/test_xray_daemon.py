@@ -242,8 +242,9 @@ def test_datagrams_that_are_no_segment_are_logged_and_it_goes_on(parts: Topology
         HEADER + _document(id="xyz"),
         HEADER + _document(trace_id="1-2-3"),
         HEADER + _document(start_time="now"),
-        # The daemon would send this on; the receiver wants an object in each namespace.
+        # The daemon would send these on; the receiver wants an object in each namespace, and no ids of subsegments.
         HEADER + _document(metadata={"default": "text"}),
+        HEADER + _document(subsegments=["3" * 16]),
     ]
     largest = HEADER + _document(metadata={"default": {"a": "x" * 65_000}})
     largest += b" " * (65_507 - len(largest))
@@ -267,13 +268,22 @@ def test_datagrams_that_are_no_segment_are_logged_and_it_goes_on(parts: Topology
     assert parts.daemon.running.pid == pid
 
 
-def test_an_exception_without_an_id_ends_the_receiver_but_costs_nothing_it_had_taken(parts: Topology) -> None:
-    """A defect of the receiver at v0.152, whose next version may have none: then docs/xray-daemon.md is out of date."""
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"cause": {"exceptions": [{"message": "no id"}]}},
+        {"subsegments": [{"id": "3" * 16, "start_time": 1.0, "end_time": 2.0}]},
+        {"subsegments": [{"id": "3" * 16, "name": "no start", "end_time": 2.0}]},
+    ],
+    ids=["exception without id", "subsegment without name", "subsegment without start_time"],
+)
+def test_what_ends_the_receiver_costs_nothing_it_had_taken(parts: Topology, fields: dict[str, Any]) -> None:
+    """Defects of the receiver at v0.152. Where a later version has one less, docs/xray-daemon.md is out of date."""
     parts.daemon.start()
     before = segment()
     parts.send_segment(before)
     until(lambda: parts.daemon.metric("otelcol_exporter_queue_size", exporter="otlp_grpc/xray_hop") == 1, 10, "the segment in the queue")
-    parts.send_segment(segment() | {"cause": {"exceptions": [{"message": "no id"}]}})
+    parts.send_segment(segment() | fields)
     assert parts.daemon.running is not None
     assert parts.daemon.running.wait(10) == 2
     parts.daemon.start()
