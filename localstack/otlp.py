@@ -33,6 +33,9 @@ def read(message: M, body: bytes, content_type: str) -> M:
     """Fill an empty message from a body, JSON or else protobuf. Raises Malformed."""
     try:
         if content_type == JSON:
+            if not body.lstrip().startswith(b"{"):
+                # The parser takes a list for a message without fields.
+                raise ValueError("a JSON object is expected")
             # Unknown fields are to be ignored (OTLP specification, "JSON Protobuf Encoding").
             json_format.Parse(body, message, ignore_unknown_fields=True)
         else:
