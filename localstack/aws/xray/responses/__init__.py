@@ -37,5 +37,5 @@ FAMILIES = (
 
 
 def handlers(xray: XRay) -> dict[str, Handler]:
-    """Every operation that is built, by name; any other one of the service model is not implemented."""
+    """Every operation of the service model, by name."""
     return {name: handler for family in FAMILIES for name, handler in family(xray).handlers.items()}
