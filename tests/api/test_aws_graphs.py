@@ -320,6 +320,10 @@ def test_a_forecast_says_how_many_faults_are_to_be_expected(xray: Any) -> None:
     forecast = outage["ServiceForecastStatistics"]
     assert forecast["FaultCountLow"] == 0
     assert 0 < forecast["FaultCountHigh"] < outage["ServiceSummaryStatistics"]["FaultStatistics"]["TotalCount"]
+    # Also of a group, what was before the range is known.
+    xray.create_group(GroupName="forecast", FilterExpression='service("Forecast")')
+    (alone,) = windows(xray, start + 3 * MINUTE, start + 4 * MINUTE, **arguments, GroupName="forecast")
+    assert alone == outage
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ def entity(number: int, start: float = 0, took: float | None = 1, **fields: Any)
     return {"id": f"{number:016x}", "name": "Cruddur", "start_time": NOW + start} | times | fields
 
 
-def child_of(number: int) -> dict[str, str]:
+def child_of(number: int) -> dict[str, Any]:
     return {"parent_id": f"{number:016x}"}
 
 
@@ -240,7 +240,7 @@ def expected_windows(
 
 # -- random traces
 
-_CALLS = st.sampled_from(
+_CALLS: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
     [
         {},
         {"namespace": "remote"},
@@ -252,8 +252,7 @@ _CALLS = st.sampled_from(
 )
 
 
-@st.composite
-def _entities(draw: st.DrawFn, number: int, **fields: Any) -> dict[str, Any]:
+def _entity(draw: st.DrawFn, number: int, **fields: Any) -> dict[str, Any]:
     flags = {flag: True for flag in ("error", "fault", "throttle") if not draw(st.integers(0, 3))}
     # Quarters of a second are numbers without an error: their sums are the same in every order.
     took = draw(st.sampled_from([None, *(quarters / 4 for quarters in range(-1, 12))]))
@@ -271,12 +270,12 @@ def _traces(draw: st.DrawFn) -> list[dict[str, Any]]:
         origin = draw(st.sampled_from([{}, {"origin": "AWS::EC2::Instance"}, {"origin": "AWS::SQS::Queue"}]))
         account = draw(st.sampled_from([{}, {}, {"aws": {"account_id": "111122223333"}}]))
         parent = draw(st.sampled_from([None, 99, *ids]))
-        calls = [draw(_entities(next(numbers), **draw(_CALLS))) for _ in range(draw(st.integers(0, 2)))]
-        document = draw(_entities(number)) | origin | account | {"subsegments": calls} | (child_of(parent) if parent is not None else {})
+        calls = [_entity(draw, next(numbers), **draw(_CALLS)) for _ in range(draw(st.integers(0, 2)))]
+        document = _entity(draw, number) | origin | account | {"subsegments": calls} | (child_of(parent) if parent is not None else {})
         documents.append(document)
         ids += [number, *(int(call["id"], 16) for call in calls)]
     if draw(st.booleans()):
-        late = draw(_entities(next(numbers), **draw(_CALLS)))
+        late = _entity(draw, next(numbers), **draw(_CALLS))
         documents.append(late | {"type": "subsegment"} | child_of(draw(st.sampled_from([99, *ids]))))
     return documents
 

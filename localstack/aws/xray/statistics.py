@@ -12,7 +12,7 @@ reference of ServiceStatistics, EdgeStatistics and HistogramEntry leaves it open
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,7 +48,9 @@ STATISTICS_SQL = """
 def histogram_sql(start: str = "start_time", end: str = "end_time") -> str:
     """An aggregate: how often each number of milliseconds from ``start`` to ``end`` (SQL) came; read back by :func:`histogram`."""
     # Of NULL and 0 the greatest is 0.
-    return f"histogram(round(greatest({end} - {start}, 0) * 1000)::BIGINT) FILTER ({end} IS NOT NULL)"
+    counts = f"histogram(round(greatest({end} - {start}, 0) * 1000)::BIGINT) FILTER ({end} IS NOT NULL)"
+    # Lists of numbers come into Python several times as fast as a map of them.
+    return f"[map_keys({counts}), map_values({counts})::BIGINT[]]"
 
 
 def statistics(row: Mapping[str, Any]) -> Statistics:
@@ -56,6 +58,7 @@ def statistics(row: Mapping[str, Any]) -> Statistics:
     return Statistics(row["ok"], row["error"], row["throttle"], row["fault"], round(row["response_time"], 6))
 
 
-def histogram(counts: Mapping[int, int] | None) -> Histogram:
+def histogram(counts: Sequence[Sequence[int] | None] | None) -> Histogram:
     """What the aggregate of :func:`histogram_sql` gave; None where there was nothing to count."""
-    return tuple((milliseconds / 1000, count) for milliseconds, count in sorted((counts or {}).items()))
+    milliseconds, times = counts or (None, None)
+    return tuple((value / 1000, count) for value, count in sorted(zip(milliseconds or (), times or (), strict=True)))

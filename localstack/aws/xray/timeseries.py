@@ -23,7 +23,7 @@ from localstack.aws.errors import AwsError
 from localstack.aws.xray.anomalies import Minute, judge
 from localstack.aws.xray.filters import FilterError, parse
 from localstack.aws.xray.filters.syntax import Edge, Service, ServiceId
-from localstack.aws.xray.graphs import TraceCondition, in_range
+from localstack.aws.xray.graphs import Selection, TraceCondition, in_range
 from localstack.aws.xray.index import Index
 from localstack.aws.xray.segments import RETENTION_SECONDS
 from localstack.aws.xray.statistics import STATISTICS_SQL, Histogram, Statistics, histogram, histogram_sql, statistics
@@ -31,6 +31,9 @@ from localstack.store import Store
 
 #: Seconds a window can be long, and is when nothing is said: what the X-Ray console and Grafana's X-Ray data source ask for.
 PERIODS = (60, 300)
+
+#: How far before its range a forecast looks: as long as X-Ray keeps traces.
+HISTORY_SECONDS = RETENTION_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,32 +110,45 @@ class TimeSeries:
         condition: TraceCondition | None = None,
         forecast: bool = False,
     ) -> list[Window]:
-        """The windows of what began in ``[start, end)`` (epoch seconds), of the traces that ``condition`` picks, oldest first."""
+        """The windows of what began in ``[start, end)`` (epoch seconds), of the traces that ``condition`` picks, oldest first.
+
+        For a forecast, ``condition`` must hold for traces from :data:`HISTORY_SECONDS` before ``start`` on.
+        """
         self._index.refresh()
         windows = self._windows(start, end, period, selector, condition)
         if not forecast or not windows:
             return windows
         first = windows[0].start
-        history = self._windows(first - RETENTION_SECONDS, first, period, selector, condition)
-        judged = judge((Minute(window.start, window.statistics.total, window.statistics.fault) for window in (*history, *windows)), period)
+        minutes = self._history(start - HISTORY_SECONDS, first, period, selector, condition)
+        minutes += [Minute(window.start, window.statistics.total, window.statistics.fault) for window in windows]
+        judged = judge(minutes, period)
         limits = {one.minute.start: one.limits() for one in judged if one.minute.start >= first and one.known_requests}
         return [replace(window, forecast=limits.get(window.start)) for window in windows]
 
     def _windows(self, start: float, end: float, period: int, selector: Selector, condition: TraceCondition | None) -> list[Window]:
-        selection = in_range(start, end, condition)
+        requests, parameters = _requests(in_range(start, end, condition), period, selector)
         rows = self._store.read_dicts(
-            f"""
-            WITH {selection.tables}
-            request AS (
-                SELECT *, floor(start_time / {period})::BIGINT * {period} AS window_start
-                FROM {_TABLES[selector.of]} WHERE {selection.rows} AND {selector.sql} AND end_time IS NOT NULL
-            )
-            SELECT window_start, {STATISTICS_SQL}, {histogram_sql()} AS response_times
-            FROM request GROUP BY window_start ORDER BY window_start
-            """,
-            dict(selection.parameters) | dict(selector.parameters),
+            f"""{requests} SELECT window_start, {STATISTICS_SQL}, {histogram_sql()} AS response_times
+                FROM request GROUP BY window_start ORDER BY window_start""",
+            parameters,
         )
         return [Window(row["window_start"], statistics(row), histogram(row["response_times"])) for row in rows]
 
+    def _history(self, start: float, end: float, period: int, selector: Selector, condition: TraceCondition | None) -> list[Minute]:
+        requests, parameters = _requests(in_range(start, end, condition), period, selector)
+        rows = self._store.read(
+            f"{requests} SELECT window_start, count(*), count(*) FILTER (fault) FROM request GROUP BY window_start", parameters
+        )
+        return [Minute(*row) for row in rows]
 
-_TABLES = {"service": "xray_node", "edge": "xray_edge"}
+
+def _requests(selection: Selection, period: int, selector: Selector) -> tuple[str, dict[str, Any]]:
+    """The beginning of a statement, with a table ``request`` of the completed ones that are selected, and its parameters."""
+    table = {"service": "xray_node", "edge": "xray_edge"}[selector.of]
+    sql = f"""
+        WITH {selection.tables}
+        request AS (
+            SELECT *, floor(start_time / {period})::BIGINT * {period} AS window_start
+            FROM {table} WHERE {selection.rows} AND {selector.sql} AND end_time IS NOT NULL
+        )"""
+    return sql, dict(selection.parameters) | dict(selector.parameters)

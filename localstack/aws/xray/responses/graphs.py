@@ -15,7 +15,7 @@ from localstack.aws.xray.graphs import Graph, GraphEdge, GraphService, TraceCond
 from localstack.aws.xray.models import XRay
 from localstack.aws.xray.responses.common import Handler, Members
 from localstack.aws.xray.statistics import Histogram, Statistics
-from localstack.aws.xray.timeseries import ALL_EDGES, PERIODS, Window, select
+from localstack.aws.xray.timeseries import ALL_EDGES, HISTORY_SECONDS, PERIODS, Window, select
 
 #: GetServiceGraph: "Time range cannot be longer than 6 hours", as the console's map has it.
 MAX_GRAPH_SECONDS = 6 * 3600
@@ -133,7 +133,7 @@ class GraphResponses:
             if position is None:
                 raise AwsError("InvalidRequestException", "NextToken is not one that this query returned")
             after = position[0]
-        condition, changed = self._group(members, start, end)
+        condition, changed = self._group(members, start, end, HISTORY_SECONDS if forecast else 0)
         windows = self._xray.timeseries.of_range(start, end, period, selector, condition, forecast)
         left = [window for window in windows if window.start > after]
         page = left[:PAGE_WINDOWS]
@@ -141,14 +141,17 @@ class GraphResponses:
         described = [_window_members(window, selector.of) for window in page]
         return {"TimeSeriesServiceStatistics": described, "ContainsOldGroupVersions": changed} | more
 
-    def _group(self, members: Members, start: float, end: float) -> tuple[TraceCondition | None, bool]:
-        """What picks the traces of the group in question, and whether its expression was another one in some of the time."""
+    def _group(self, members: Members, start: float, end: float, history: float = 0) -> tuple[TraceCondition | None, bool]:
+        """What picks the traces of the group in question, and whether its expression was another one in some of the time.
+
+        ``history``: how many seconds before ``start`` traces are looked at, too.
+        """
         if not (members.get("GroupName") or members.get("GroupARN")):
             return None, False
         group = self._xray.groups.get(members)
         changed = self._xray.groups.expression_changed(group["GroupARN"])
         expression = group.get("FilterExpression")
-        condition = self._xray.filters.condition(expression, began=self._xray.graphs.began(start, end)) if expression else None
+        condition = self._xray.filters.condition(expression, began=self._xray.graphs.began(start - history, end)) if expression else None
         return condition, changed is not None and changed > start
 
 
