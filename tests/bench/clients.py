@@ -12,22 +12,26 @@ from compose.settings import Settings
 from tests.waiting import until
 
 
-def aws(settings: Settings, service: str, endpoint: str) -> Any:
-    """A client with the sandbox's keys for one service at ``endpoint``."""
-    session: Any = boto3.session.Session(
+def session(settings: Settings) -> Any:
+    """A boto3 session with the sandbox's keys."""
+    return boto3.session.Session(
         aws_access_key_id=settings.aws_access_key_id,
         aws_secret_access_key=settings.aws_secret_access_key.get_secret_value(),
         region_name=settings.aws_region,
     )
+
+
+def aws(settings: Settings, service: str, endpoint: str) -> Any:
+    """A client with the sandbox's keys for one service at ``endpoint``."""
     configuration = Config(retries={"total_max_attempts": 1}, max_pool_connections=16, read_timeout=60)
-    return session.client(service, endpoint_url=endpoint, config=configuration)
+    return session(settings).client(service, endpoint_url=endpoint, config=configuration)
 
 
 def honeycomb(settings: Settings) -> requests.Session:
     """A session with the key that reads back."""
-    session = requests.Session()
-    session.headers["X-Honeycomb-Team"] = settings.honeycomb_query_key.get_secret_value()
-    return session
+    made = requests.Session()
+    made.headers["X-Honeycomb-Team"] = settings.honeycomb_query_key.get_secret_value()
+    return made
 
 
 def query(session: requests.Session, endpoint: str, dataset: str, spec: dict[str, Any]) -> list[dict[str, Any]]:

@@ -2,15 +2,19 @@
 
     python -m tests.bench.sender grpc 127.0.0.1:4317 batches.bin --connections 4
     python -m tests.bench.sender http http://127.0.0.1:4570/v1/traces batches.bin --header x-honeycomb-team=KEY
+    python -m tests.bench.sender raw 127.0.0.1:4566 requests.bin --connections 8
 
-The file holds bodies, each behind its length in four bytes. Prints the seconds until the last was acknowledged. A body that is refused
-ends the run with an error: a figure for data that was not taken would be none.
+The file holds bodies, each behind its length in four bytes; for ``raw`` they are whole HTTP requests, sent as they are. Prints
+the seconds until the last was acknowledged. A body that is refused ends the run with an error: a figure for data that was not taken would
+be none.
 """
 
 from __future__ import annotations
 
 import argparse
+import http.client
 import queue
+import socket
 import threading
 import time
 from collections.abc import Iterable
@@ -44,7 +48,7 @@ def read(path: Path) -> list[bytes]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("protocol", choices=["grpc", "http"])
+    parser.add_argument("protocol", choices=["grpc", "http", "raw"])
     parser.add_argument("target")
     parser.add_argument("file", type=Path)
     parser.add_argument("--connections", type=int, default=4)
@@ -71,6 +75,27 @@ def main() -> None:
 
         drain(post)
 
+    def over_sockets() -> None:
+        host, _, port = arguments.target.rpartition(":")
+        connection: socket.socket | None = None
+
+        def exchange(request: bytes) -> None:
+            nonlocal connection
+            if connection is None:
+                connection = socket.create_connection((host, int(port)), timeout=60)
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection.sendall(request)
+            with http.client.HTTPResponse(connection, method="POST") as response:
+                response.begin()
+                answer = response.read()
+            if response.status != 200:
+                raise RuntimeError(f"{response.status} {answer[:500]!r}")
+            if response.will_close:
+                connection.close()
+                connection = None
+
+        drain(exchange)
+
     def drain(send: Any) -> None:
         try:
             while not errors:
@@ -80,7 +105,8 @@ def main() -> None:
         except BaseException as error:
             errors.append(error)
 
-    threads = [threading.Thread(target=over_grpc if arguments.protocol == "grpc" else over_http) for _ in range(arguments.connections)]
+    send = {"grpc": over_grpc, "http": over_http, "raw": over_sockets}[arguments.protocol]
+    threads = [threading.Thread(target=send) for _ in range(arguments.connections)]
     begin = time.time()
     for thread in threads:
         thread.start()

@@ -264,7 +264,7 @@ def _traces(draw: st.DrawFn) -> list[dict[str, Any]]:
 _numbers = iter(range(1, 1 << 30))
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(_traces(), min_size=1, max_size=3), st.data())
 def test_index_equals_facts(shared: Store, traces: list[list[dict[str, Any]]], data: st.DataObject) -> None:
     """Whatever hangs together with whatever, in whatever order and in however many commits it comes, with refreshes between."""

@@ -91,8 +91,8 @@ SCHEMA = (
 
 
 #: What is derived at once at most, in documents and in their bytes: what bounds the memory this takes.
-PART_DOCUMENTS = 8192
-PART_BYTES = 12 * 1024 * 1024
+PART_DOCUMENTS = 16_384
+PART_BYTES = 24 * 1024 * 1024
 
 #: What may lie unindexed while nobody reads: as much as a reading then derives in some tenths of a second.
 BACKLOG_DOCUMENTS = 20_000
@@ -406,33 +406,35 @@ class Index:
             appends = self._store.appends("segment")
             if appends == self._covered:
                 return
-            while self._step():
+            # Not further than what there is now: writers may be faster than this.
+            ((goal,),) = self._store.read("SELECT max(changed_commit) FROM segment")
+            while goal is not None and self._step(goal):
                 pass
             self._covered = appends
 
-    def _step(self) -> bool:
-        """Derive the next commits; whether there were any."""
+    def _step(self, goal: int) -> bool:
+        """Derive the next commits up to ``goal``; whether there were any."""
         if self._watermark is None:
             ((self._watermark,),) = self._store.read("SELECT watermark FROM xray_index")
         after = self._watermark
+        if after >= goal:
+            return False
         documents = size = upto = 0
         for commit, count, length in self._store.read(
-            """SELECT changed_commit, count(*), sum(bytes) FROM segment WHERE changed_commit > ?
+            """SELECT changed_commit, count(*), sum(bytes) FROM segment WHERE changed_commit > ? AND changed_commit <= ?
                GROUP BY changed_commit ORDER BY changed_commit LIMIT 10000""",
-            [after],
+            [after, goal],
         ):
             if upto and (documents + count > PART_DOCUMENTS or size + length > PART_BYTES):
                 break
             documents, size, upto = documents + count, size + length, commit
-        if not upto:
-            return False
         # What else is stored of these traces is derived with it, and may be much more.
         ((documents, size),) = self._store.read(
             """SELECT count(*), sum(bytes) FROM segment
                WHERE trace IN (SELECT trace FROM segment WHERE changed_commit > ? AND changed_commit <= ?)""",
             [after, upto],
         )
-        parts = int(max(-(-documents // (2 * PART_DOCUMENTS)), -(-size // (2 * PART_BYTES)), 1))
+        parts = int(max(-(-documents // (2 * PART_DOCUMENTS)), -(-size // PART_BYTES), 1))
         for part in range(parts):
             self._derive(after, upto, parts, part, last=part == parts - 1)
         self._watermark = upto
@@ -457,7 +459,8 @@ def derive(db: duckdb.DuckDBPyConnection) -> None:
             db.execute(f"DELETE FROM {table} WHERE trace IN (FROM derived_dirty) AND began BETWEEN ? AND ?", [first, last])
     db.execute(_DOCUMENTS)
     level = 0
-    while db.execute(_EMBEDDED, {"level": level}).fetchall()[0][0]:
+    while db.execute("SELECT 1 FROM derived_entity WHERE level = ? AND len(subsegments) > 0 LIMIT 1", [level]).fetchall():
+        db.execute(_EMBEDDED, {"level": level})
         level += 1
     for statement in (_OWNERS, _CALLS, _SEGMENTS, _UNANSWERED, _TRACES):
         db.execute(statement)

@@ -219,8 +219,11 @@ def id_time(trace_id: str, now: float) -> float | None:
 def to_arrow(segments: Sequence[Segment], now: float) -> pa.Table:
     """Rows for the store's table ``segment``, in the order of arrival."""
     times = [id_time(segment.trace_id, now) for segment in segments]
+    # As bytes: to make them of texts takes DuckDB longer than all else of a row.
+    traces = pa.array([bytes.fromhex(segment.trace_id[2:10] + segment.trace_id[11:]) for segment in segments], pa.binary(16))
     return pa.table(
         {
+            "trace": pa.ExtensionArray.from_storage(pa.uuid(), traces),
             "trace_id": [segment.trace_id for segment in segments],
             "id": [segment.id for segment in segments],
             "id_bits": pa.array([int(segment.id, 16) for segment in segments], pa.uint64()),
@@ -236,6 +239,38 @@ def to_arrow(segments: Sequence[Segment], now: float) -> pa.Table:
     )
 
 
+class _Seen:
+    """Ids that may be in the table: a Bloom filter, so that a new segment, as almost all are, costs no look at a million others.
+
+    The ids are random bits themselves and need no hashing: three parts of one say where it is noted. Of a million ids, one new one
+    in ten thousand looks like one of them.
+    """
+
+    _MASK = (1 << 26) - 1
+
+    def __init__(self, db: duckdb.DuckDBPyConnection) -> None:
+        self._bits = bytearray((self._MASK + 1) // 8)
+        result = db.execute("SELECT id_bits FROM segment")
+        while rows := result.fetchmany(10_000):
+            self.add([row[0] for row in rows])
+
+    def add(self, ids: Sequence[int]) -> list[int]:
+        """Note ids; those of them that may have been noted before."""
+        bits, mask = self._bits, self._MASK
+        known = []
+        for number in ids:
+            first, second, third = number & mask, number >> 19 & mask, number >> 38
+            one, two, three = 1 << (first & 7), 1 << (second & 7), 1 << (third & 7)
+            first, second, third = first >> 3, second >> 3, third >> 3
+            if bits[first] & one and bits[second] & two and bits[third] & three:
+                known.append(number)
+            else:
+                bits[first] |= one
+                bits[second] |= two
+                bits[third] |= three
+        return known
+
+
 class SegmentInsert:
     """Brings segments into the table: a segment is stored once for its trace and id.
 
@@ -244,20 +279,21 @@ class SegmentInsert:
 
     def __init__(self) -> None:
         self._commit: int | None = None
+        self._seen: _Seen | None = None
 
     def __call__(self, db: duckdb.DuckDBPyConnection, rows: pa.Table) -> None:
-        if self._commit is None:
+        if self._commit is None or self._seen is None:
             ((self._commit,),) = db.execute("SELECT coalesce(max(changed_commit), 0) FROM segment").fetchall()
+            self._seen = _Seen(db)
         self._commit += 1
+        # What a transaction noted stays noted when it fails: then a new segment is looked for, and not found.
+        known = self._seen.add(rows["id_bits"].to_pylist())
+        if not known:
+            with registered(db, rows) as view:
+                self._insert(db, view)
+            return
         for wave in _waves(rows):
-            with registered(db, wave) as view:
-                found = db.execute(f"SELECT segment.rowid FROM segment SEMI JOIN {view} USING (id_bits)").fetchall()
-                if not found:
-                    self._insert(db, view)
-                    continue
-            # Rare: something of this batch came before.
-            stored = _stored(db, [row[0] for row in found])
-            targets = [stored.get(key) for key in _keys(wave)]
+            targets = _targets(db, wave, known)
             aimed = wave.append_column("target", pa.array(targets, pa.int64()))
             with registered(db, aimed.filter(pa.array([target is not None for target in targets]))) as view:
                 self._update(db, view)
@@ -268,7 +304,7 @@ class SegmentInsert:
         db.execute(
             f"""INSERT INTO segment BY NAME
                 SELECT *, {self._commit} AS first_commit, {self._commit} AS changed_commit, 1 AS revision, 1 AS deliveries,
-                       replace(trace_id[3:], '-', '')::UUID AS trace, strlen(document) AS bytes
+                       strlen(document) AS bytes
                 FROM {view}"""
         )
 
@@ -303,11 +339,12 @@ def _keys(rows: pa.Table) -> list[tuple[str, str]]:
     return list(zip(rows["trace_id"].to_pylist(), rows["id"].to_pylist(), strict=True))
 
 
-def _stored(db: duckdb.DuckDBPyConnection, numbers: Sequence[int]) -> dict[tuple[str, str], int]:
-    """The keys of the table's rows with these row numbers."""
-    marks = ", ".join(map(str, numbers))
-    rows = db.execute(f"SELECT trace_id, id, rowid FROM segment WHERE rowid IN ({marks})").fetchall()
-    return {(trace_id, identity): number for trace_id, identity, number in rows}
+def _targets(db: duckdb.DuckDBPyConnection, rows: pa.Table, ids: Sequence[int]) -> list[int | None]:
+    """For each row the number of the table's row that is the same segment; ``ids``: those that may have one."""
+    marks = ", ".join(map(str, set(ids)))
+    found = db.execute(f"SELECT trace_id, id, rowid FROM segment WHERE id_bits IN ({marks})").fetchall()
+    stored = {(trace_id, identity): number for trace_id, identity, number in found}
+    return [stored.get(key) for key in _keys(rows)]
 
 
 def _waves(rows: pa.Table) -> Iterable[pa.Table]:
