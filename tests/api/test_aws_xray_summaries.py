@@ -173,7 +173,6 @@ def test_a_random_w3c_id_is_found_by_the_start_of_its_first_document(xray: Any) 
     trace, start = w3c_trace_id(), time.time() - 4000.5
     put(xray, segment(trace, start_time=start, end_time=start + 30))
     put(xray, segment(trace, start_time=start - 20, end_time=start + 21))
-    assert trace in ids(summaries(xray, start, start))
     assert trace in ids(summaries(xray, start - 1, start + 1))
     assert trace not in ids(summaries(xray, start + 0.1, start + 25)), "no id, so no whole second"
     assert trace not in ids(summaries(xray, start - 30, start - 1))

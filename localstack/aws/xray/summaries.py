@@ -43,9 +43,9 @@ def summarize(trace_id: str, documents: Sequence[StoredDocument]) -> dict[str, A
         "ResourceARNs": [{"ARN": arn} for arn in _distinct(node.resource_arn for node in known.nodes)],
         "InstanceIds": [{"Id": instance} for instance in _distinct(node.instance_id for node in known.nodes)],
         "AvailabilityZones": [{"Name": zone} for zone in _distinct(node.availability_zone for node in known.nodes)],
-        "FaultRootCauses": [_cause(cause) for cause in causes.fault],
-        "ErrorRootCauses": [_cause(cause) for cause in causes.error],
-        "ResponseTimeRootCauses": [_cause(cause) for cause in causes.response_time],
+        "FaultRootCauses": [root_cause(cause) for cause in causes.fault],
+        "ErrorRootCauses": [root_cause(cause) for cause in causes.error],
+        "ResponseTimeRootCauses": [root_cause(cause) for cause in causes.response_time],
         "Revision": sum(stored.revision for stored in documents),
     }
     if known.response_time is not None:
@@ -111,7 +111,8 @@ def _add(carriers: list[dict[str, Any]], services: dict[str, dict[str, Any]], no
         carriers.append(service)
 
 
-def _cause(cause: RootCause) -> dict[str, Any]:
+def root_cause(cause: RootCause) -> dict[str, Any]:
+    """A FaultRootCause, ErrorRootCause or ResponseTimeRootCause."""
     return {
         "Services": [
             service_id(service.service)

@@ -292,7 +292,7 @@ class _Scope:
                 )"""
             self.rows, self.matched = "xray_trace t JOIN matched ON matched.trace = t.trace", "matched.at"
         if place.rate < _RATE_STEPS:
-            conditions.append(f"hash(t.trace_id) % {_RATE_STEPS} < $rate")
+            conditions.append(f"hash(t.trace) % {_RATE_STEPS} < $rate")
             self.parameters["rate"] = place.rate
         if place.began < math.inf:
             conditions.append("(t.began < $began OR (t.began = $began AND t.trace_id < $trace_id))")

@@ -16,7 +16,8 @@ import pyarrow as pa
 
 from localstack.aws.xray.documents import StoredDocument
 from localstack.aws.xray.filters.syntax import CauseKind
-from localstack.aws.xray.rootcauses import CauseEntity, CauseService, RootCause, root_causes
+from localstack.aws.xray.rootcauses import RootCause, root_causes
+from localstack.aws.xray.summaries import root_cause
 from localstack.store import Store, registered
 
 SCHEMA = (
@@ -118,15 +119,15 @@ class RootCauseTables:
             db.execute("UPDATE xray_root_cause_watermark SET watermark = ?", [upto])
 
     def _skip(self, kind: CauseKind, began: tuple[float, float] | None) -> None:
-        """Traces in whose documents the word does not occur (nor an escaped letter that may hide it) have no such cause."""
+        """Traces in whose documents the member does not occur (nor an escaped letter that may hide it) have no such cause."""
         range_, parameters = _range(began)
         with self._store.transaction() as db:
             db.execute(
                 f"""INSERT INTO xray_root_cause_known
                     SELECT trace, began, $kind FROM xray_trace
                     WHERE {range_} AND trace NOT IN (SELECT trace FROM xray_root_cause_known WHERE kind = $kind AND {range_})
-                      AND trace NOT IN (SELECT trace FROM segment WHERE contains(document, $kind) OR contains(document, '\\u'))""",
-                {"kind": kind, **parameters},
+                      AND trace NOT IN (SELECT trace FROM segment WHERE contains(document, $member) OR contains(document, '\\u'))""",
+                {"kind": kind, "member": f'"{kind}"', **parameters},
             )
 
     def _parts(self, kinds: Collection[CauseKind], began: tuple[float, float] | None) -> Iterator[dict[str, float]]:
@@ -173,7 +174,7 @@ class RootCauseTables:
             for kind, listed in zip(_KINDS, (found.fault, found.error, found.response_time), strict=True):
                 for number, cause in enumerate(listed):
                     key = {"trace": trace, "began": part[trace], "kind": kind, "number": number}
-                    causes.append(key | {"members": orjson.dumps(members(cause)).decode()})
+                    causes.append(key | {"members": orjson.dumps(root_cause(cause)).decode()})
                     elements.extend(key | element for element in _elements(cause))
         known = [{"trace": trace, "began": began, "kind": kind} for trace, began in part.items() for kind in _KINDS]
         with self._store.transaction() as db:
@@ -186,32 +187,6 @@ class RootCauseTables:
 
 def _range(began: tuple[float, float] | None) -> tuple[str, dict[str, float]]:
     return ("true", {}) if began is None else ("began BETWEEN $since AND $until", {"since": began[0], "until": began[1]})
-
-
-def members(cause: RootCause) -> dict[str, Any]:
-    """A root cause as TraceSummary has it."""
-    return {"Services": [_service(service) for service in cause.services], "ClientImpacting": cause.client_impacting}
-
-
-def _service(service: CauseService) -> dict[str, Any]:
-    told: dict[str, Any] = {"Name": service.service.name, "Names": [service.service.name], "Inferred": service.inferred}
-    if service.service.type is not None:
-        told["Type"] = service.service.type
-    if service.service.account_id is not None:
-        told["AccountId"] = service.service.account_id
-    return told | {"EntityPath": [_entity(entity) for entity in service.entities]}
-
-
-def _entity(entity: CauseEntity) -> dict[str, Any]:
-    told: dict[str, Any] = {"Name": entity.name, "Remote": entity.remote}
-    if entity.coverage is not None:
-        return told | {"Coverage": entity.coverage}
-    return told | {
-        "Exceptions": [
-            {key: value for key, value in (("Name", failure.name), ("Message", failure.message)) if value is not None}
-            for failure in entity.exceptions
-        ]
-    }
 
 
 def _elements(cause: RootCause) -> Iterator[dict[str, Any]]:
