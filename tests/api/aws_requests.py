@@ -343,6 +343,10 @@ def broken(operation: str, world: World) -> Iterator[Case]:
     for name in minimal:
         twice = _dumps(full).decode()[:-1] + f', "{name}": [[]]}}'
         yield Case(f"{name} twice, wrong the second time", twice.encode(), True)
+    if "NextToken" in _input(operation).members:
+        yield Case("a page of nothing", _dumps(full | {"NextToken": "nonsense"}), True)
+        # base64 of [1], of a token's form
+        yield Case("a page of something else", _dumps(full | {"NextToken": "WzFd"}), True)
     for what, changes in SENSELESS.get(operation, {}).items():
         yield Case(what, _dumps({key: value for key, value in (full | changes).items() if value is not _ABSENT}), True)
 
@@ -380,7 +384,6 @@ SENSELESS: dict[str, dict[str, dict[str, Any]]] = {
     "BatchGetTraces": {
         "an id of another form": {"TraceIds": ["nonsense"]},
         "six ids": {"TraceIds": [f"1-{number:08x}-{number:024x}" for number in range(6)]},
-        "a page of nothing": {"NextToken": "nonsense"},
     },
     "CancelTraceRetrieval": {"an unknown retrieval": {"RetrievalToken": "nonsense"}, "no retrieval": {"RetrievalToken": ""}},
     "CreateGroup": {
@@ -401,12 +404,9 @@ SENSELESS: dict[str, dict[str, dict[str, Any]]] = {
         "no rule": {"RuleName": _ABSENT},
     },
     "GetGroup": {"an unknown group": {"GroupName": "nobody"}, "no group": {"GroupName": _ABSENT}},
-    "GetGroups": {"a page of nothing": {"NextToken": "nonsense"}},
-    "GetIndexingRules": {"a page of nothing": {"NextToken": "nonsense"}},
     "GetInsight": {"an unknown insight": {"InsightId": "00000000-0000-4000-8000-000000000000"}},
     "GetInsightEvents": {
         "an unknown insight": {"InsightId": "00000000-0000-4000-8000-000000000000"},
-        "a page of nothing": {"NextToken": "nonsense"},
     },
     "GetInsightImpactGraph": {
         "an unknown insight": {"InsightId": "00000000-0000-4000-8000-000000000000"},
@@ -415,16 +415,12 @@ SENSELESS: dict[str, dict[str, dict[str, Any]]] = {
     "GetInsightSummaries": {
         "an end before its start": _LATE,
         "an unknown group": {"GroupName": "nobody"},
-        "a page of nothing": {"NextToken": "nonsense"},
     },
-    "GetRetrievedTracesGraph": {"an unknown retrieval": {"RetrievalToken": "nonsense"}, "a page of nothing": {"NextToken": "nonsense"}},
-    "GetSamplingRules": {"a page of nothing": {"NextToken": "nonsense"}},
-    "GetSamplingStatisticSummaries": {"a page of nothing": {"NextToken": "nonsense"}},
+    "GetRetrievedTracesGraph": {"an unknown retrieval": {"RetrievalToken": "nonsense"}},
     "GetServiceGraph": {
         "an end before its start": _LATE,
         "a year": {"StartTime": 0.0},
         "an unknown group": {"GroupName": "nobody"},
-        "a page of nothing": {"NextToken": "nonsense"},
     },
     "GetTimeSeriesServiceStatistics": {
         "an end before its start": _LATE,
@@ -432,19 +428,16 @@ SENSELESS: dict[str, dict[str, dict[str, Any]]] = {
         "a period that is none": {"Period": 61},
         "no period": {"Period": 0},
         "an expression that is none": {"EntitySelectorExpression": "((("},
-        "a page of nothing": {"NextToken": "nonsense"},
     },
-    "GetTraceGraph": {"an id of another form": {"TraceIds": ["nonsense"]}, "a page of nothing": {"NextToken": "nonsense"}},
+    "GetTraceGraph": {"an id of another form": {"TraceIds": ["nonsense"]}},
     "GetTraceSummaries": {
         "an end before its start": _LATE,
         "two days": {"StartTime": time.time() - 2 * 86400},
         "an expression that is none": {"FilterExpression": "service( {"},
         "an unknown keyword": {"FilterExpression": "nonsense = 5"},
-        "a page of nothing": {"NextToken": "nonsense"},
         "a rate that is none": {"Sampling": True, "SamplingStrategy": {"Name": "FixedRate", "Value": 7.0}},
     },
-    "ListResourcePolicies": {"a page of nothing": {"NextToken": "nonsense"}},
-    "ListRetrievedTraces": {"an unknown retrieval": {"RetrievalToken": "nonsense"}, "a page of nothing": {"NextToken": "nonsense"}},
+    "ListRetrievedTraces": {"an unknown retrieval": {"RetrievalToken": "nonsense"}},
     "ListTagsForResource": {"an unknown resource": {"ResourceARN": "arn:aws:xray:us-east-1:123456789012:group/nobody/A"}},
     "PutEncryptionConfig": {"a key without KMS": {"Type": "NONE", "KeyId": "alias/a"}, "KMS without a key": {"Type": "KMS"}},
     "PutResourcePolicy": {

@@ -280,12 +280,12 @@ def recovered(trace: str, start: float) -> list[dict[str, Any]]:
 
 
 def heavy(trace: str, start: float) -> list[dict[str, Any]]:
-    """A trace of more than 500 KB."""
+    """A trace of more than 500 KB, and of more than fits in two answers."""
     front, *_ = request(trace, start)
     parts = [
         {"name": f"part {number}", "id": segment_id(), "trace_id": trace, "parent_id": front["id"], "type": "subsegment"}
         | {"start_time": start, "end_time": start + 0.1, "metadata": {"UserData": {"text": "x" * 60_000}}}
-        for number in range(9)
+        for number in range(140)
     ]
     return [front, *parts]
 

@@ -56,8 +56,6 @@ _NO_TOKEN = Refused("no answer returned one")
 _ONE_RULE = Constant("Default", "there is one rule")
 
 OFFERS: Mapping[str, Offer] = {
-    "BatchGetTraces.input.NextToken": _NO_TOKEN,
-    "BatchGetTraces.output.NextToken": _ONE_PAGE,
     "CreateSamplingRule.input.SamplingRule.RuleARN": Refused("a new rule gets its ARN here"),
     "GetGroups.input.NextToken": _NO_TOKEN,
     "GetGroups.output.NextToken": _ONE_PAGE,
