@@ -24,7 +24,7 @@ from localstack.aws.xray.documents import StoredDocument
 from localstack.aws.xray.facts import Edge, Node, Service, TraceFacts, facts
 from localstack.aws.xray.graphs import Graph, GraphService
 from localstack.aws.xray.models import XRay
-from localstack.aws.xray.responses.graphs import PAGE_SERVICES, KeptPages
+from localstack.aws.xray.responses.graphs import PAGE_BYTES, PAGE_SERVICES, KeptPages
 from localstack.aws.xray.statistics import Statistics
 from localstack.aws.xray.timeseries import Window, select
 
@@ -309,8 +309,9 @@ def test_graphs_and_windows_are_the_sums_of_the_facts(
 
     text, selected = selector
     chosen = select(text)
-    windows = xray.timeseries.of_range(since, until, period, chosen, mine)
-    assert windows == expected_windows(mine.facts, lambda time: since <= time < until, period, chosen.of, selected)
+    windows = expected_windows(mine.facts, lambda time: since <= time < until, period, chosen.of, selected)
+    assert xray.timeseries.of_range(since, until, period, chosen, mine) == windows
+    assert xray.timeseries.of_range(since, until, period, chosen, mine, limit=1) == windows[:1]
 
 
 # -- one story
@@ -493,6 +494,13 @@ def test_pages_are_of_one_graph() -> None:
         found = found + page
     assert found == services
     assert pages.first(services[:PAGE_SERVICES], "query") == (services[:PAGE_SERVICES], {})
+
+
+def test_a_page_ends_where_it_grows_large() -> None:
+    pages, services = KeptPages(), [{"ReferenceId": number, "Name": "n" * (PAGE_BYTES // 2)} for number in range(3)]
+    first, more = pages.first(iter(services), "query")
+    assert [len(first), len(pages.next(more["NextToken"], "query")[0])] == [1, 1]
+    assert pages.first([], "query") == ([], {})
 
 
 def test_a_token_is_good_for_its_query_and_while_its_graph_is_kept() -> None:

@@ -10,7 +10,7 @@ reference leaves it open:
   "destination")``, where an ``id(…)`` can stand for each name, and ``id(type: "client")`` for the client. Without a selector all
   edges count ("edge statistics are returned").
 - The forecast of a window is the range in which insights expect its faults to be (:mod:`localstack.aws.xray.anomalies`), given how many
-  requests it had and what is stored of the windows before it, up to 30 days back. A window with no such history has no forecast.
+  requests the whole window had and what is stored of the windows before, 30 days back. Without such a history there is no forecast.
 """
 
 from __future__ import annotations
@@ -109,37 +109,44 @@ class TimeSeries:
         selector: Selector = ALL_EDGES,
         condition: TraceCondition | None = None,
         forecast: bool = False,
+        limit: int | None = None,
     ) -> list[Window]:
         """The windows of what began in ``[start, end)`` (epoch seconds), of the traces that ``condition`` picks, oldest first.
 
-        For a forecast, ``condition`` must hold for traces from :data:`HISTORY_SECONDS` before ``start`` on.
+        ``limit``: how many of them at most. A forecast also asks ``condition`` for traces up to :data:`HISTORY_SECONDS` before the range,
+        and up to a period around it.
         """
         self._index.refresh()
-        windows = self._windows(start, end, period, selector, condition)
-        if not forecast or not windows:
-            return windows
-        first = windows[0].start
-        minutes = self._history(start - HISTORY_SECONDS, first, period, selector, condition)
-        minutes += [Minute(window.start, window.statistics.total, window.statistics.fault) for window in windows]
-        judged = judge(minutes, period)
-        limits = {one.minute.start: one.limits() for one in judged if one.minute.start >= first and one.known_requests}
-        return [replace(window, forecast=limits.get(window.start)) for window in windows]
-
-    def _windows(self, start: float, end: float, period: int, selector: Selector, condition: TraceCondition | None) -> list[Window]:
+        if limit is not None:
+            requests, parameters = _requests(in_range(start, end, condition), period, selector)
+            first = self._store.read(
+                f"{requests} SELECT DISTINCT window_start FROM request ORDER BY window_start LIMIT {limit}", parameters
+            )
+            if not first:
+                return []
+            end = min(end, first[-1][0] + period)
         requests, parameters = _requests(in_range(start, end, condition), period, selector)
         rows = self._store.read_dicts(
             f"""{requests} SELECT window_start, {STATISTICS_SQL}, {histogram_sql()} AS response_times
                 FROM request GROUP BY window_start ORDER BY window_start""",
             parameters,
         )
-        return [Window(row["window_start"], statistics(row), histogram(row["response_times"])) for row in rows]
+        windows = [Window(row["window_start"], statistics(row), histogram(row["response_times"])) for row in rows]
+        if not forecast or not windows:
+            return windows
+        limits = self._limits(windows[0].start, windows[-1].start + period, period, selector, condition)
+        return [replace(window, forecast=limits.get(window.start)) for window in windows]
 
-    def _history(self, start: float, end: float, period: int, selector: Selector, condition: TraceCondition | None) -> list[Minute]:
-        requests, parameters = _requests(in_range(start, end, condition), period, selector)
+    def _limits(
+        self, start: int, end: int, period: int, selector: Selector, condition: TraceCondition | None
+    ) -> dict[int, tuple[int, int]]:
+        """The limits of the faults to expect of the windows from ``start`` to ``end``: of each as a whole, where it has a history."""
+        requests, parameters = _requests(in_range(start - HISTORY_SECONDS, end, condition), period, selector)
         rows = self._store.read(
             f"{requests} SELECT window_start, count(*), count(*) FILTER (fault) FROM request GROUP BY window_start", parameters
         )
-        return [Minute(*row) for row in rows]
+        judged = judge((Minute(*row) for row in rows), period)
+        return {one.minute.start: one.limits() for one in judged if one.minute.start >= start and one.known_requests}
 
 
 def _requests(selection: Selection, period: int, selector: Selector) -> tuple[str, dict[str, Any]]:

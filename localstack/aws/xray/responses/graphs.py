@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import secrets
 import threading
+import zlib
 from collections import OrderedDict
+from collections.abc import Iterable, Iterator
 from typing import Any
+
+import orjson
 
 from localstack.aws.errors import AwsError
 from localstack.aws.tokens import make_token, read_token
@@ -20,53 +24,69 @@ from localstack.aws.xray.timeseries import ALL_EDGES, HISTORY_SECONDS, PERIODS, 
 #: GetServiceGraph: "Time range cannot be longer than 6 hours", as the console's map has it.
 MAX_GRAPH_SECONDS = 6 * 3600
 
-#: Services of a graph a page. X-Ray does not document its own figure.
+#: Services of a graph a page, and bytes of JSON after which a page ends before that. X-Ray does not document its own figures.
 PAGE_SERVICES = 100
-#: Windows of a time series a page: a day by the minute is three pages. X-Ray does not document its own figure.
-PAGE_WINDOWS = 500
+PAGE_BYTES = 1024 * 1024
+#: Windows of a time series a page: two hours by the minute are one. X-Ray does not document its own figure.
+PAGE_WINDOWS = 120
 
 
 class KeptPages:
     """The pages of graphs that did not fit one answer.
 
-    A graph is made once and kept for its further pages: made again while data arrives, its reference ids would mean other services.
-    Kept are the last :data:`GRAPHS` of them; the token of one that is gone, or of another process, is refused.
+    A graph is made once and its further pages are kept: made again while data arrives, its reference ids would mean other services.
+    Kept, compressed, are the pages of the last :data:`GRAPHS` of them; the token of one that is gone, or of another process, is refused.
     """
 
     GRAPHS = 16
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[str, list[dict[str, Any]]] = OrderedDict()
+        self._kept: OrderedDict[str, list[bytes]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def first(self, services: list[dict[str, Any]], query: object) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    def first(self, services: Iterable[dict[str, Any]], query: object) -> tuple[list[dict[str, Any]], dict[str, str]]:
         """The first page of a graph, and the NextToken where there is more. ``query``: what only these pages are the answer to."""
-        if len(services) <= PAGE_SERVICES:
-            return services, {}
+        pages = _pages(services)
+        first = next(pages, [])
+        # One page at a time: as objects, a large graph would take ten times the memory.
+        further = [zlib.compress(orjson.dumps(page), 1) for page in pages]
+        if not further:
+            return first, {}
         key = secrets.token_hex(8)
         with self._lock:
-            self._kept[key] = services
+            self._kept[key] = further
             while len(self._kept) > self.GRAPHS:
                 self._kept.popitem(last=False)
-        return self._page(key, services, 0, query)
+        return first, {"NextToken": make_token([key, 0], query)}
 
     def next(self, token: str, query: object) -> tuple[list[dict[str, Any]], dict[str, str]]:
         """The page a NextToken stands for."""
         position = read_token(token, query, (str, int))
         if position is None:
             raise AwsError("InvalidRequestException", "NextToken is not one that this query returned")
-        key, start = position
+        key, number = position
         with self._lock:
-            services = self._kept.get(key)
-            if services is not None:
+            further = self._kept.get(key)
+            if further is not None:
                 self._kept.move_to_end(key)
-        if services is None:
+        if further is None or not 0 <= number < len(further):
             raise AwsError("InvalidRequestException", "NextToken has expired: ask for the graph anew, without it")
-        return self._page(key, services, start, query)
+        more = {"NextToken": make_token([key, number + 1], query)} if number + 1 < len(further) else {}
+        return orjson.loads(zlib.decompress(further[number])), more
 
-    def _page(self, key: str, services: list[dict[str, Any]], start: int, query: object) -> tuple[list[dict[str, Any]], dict[str, str]]:
-        end = start + PAGE_SERVICES
-        return services[start:end], ({"NextToken": make_token([key, end], query)} if end < len(services) else {})
+
+def _pages(services: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    page: list[dict[str, Any]] = []
+    size = 0
+    for service in services:
+        length = len(orjson.dumps(service))
+        if page and (len(page) == PAGE_SERVICES or size + length > PAGE_BYTES):
+            yield page
+            page, size = [], 0
+        page.append(service)
+        size += length
+    if page:
+        yield page
 
 
 class GraphResponses:
@@ -127,31 +147,30 @@ class GraphResponses:
             members.get("GroupName"),
             members.get("GroupARN"),
         )
-        after: float = -1
+        begin = start
         if "NextToken" in members:
             position = read_token(members["NextToken"], query, (int,))
             if position is None:
                 raise AwsError("InvalidRequestException", "NextToken is not one that this query returned")
-            after = position[0]
-        condition, changed = self._group(members, start, end, HISTORY_SECONDS if forecast else 0)
-        windows = self._xray.timeseries.of_range(start, end, period, selector, condition, forecast)
-        left = [window for window in windows if window.start > after]
-        page = left[:PAGE_WINDOWS]
-        more = {"NextToken": make_token([page[-1].start], query)} if len(left) > PAGE_WINDOWS else {}
-        described = [_window_members(window, selector.of) for window in page]
-        return {"TimeSeriesServiceStatistics": described, "ContainsOldGroupVersions": changed} | more
+            begin = float(position[0])
+        condition, changed = self._group(members, start, end, HISTORY_SECONDS + period if forecast else 0)
+        windows = self._xray.timeseries.of_range(begin, end, period, selector, condition, forecast, PAGE_WINDOWS + 1)
+        page = [_window_members(window, selector.of) for window in windows[:PAGE_WINDOWS]]
+        more = {"NextToken": make_token([windows[PAGE_WINDOWS].start], query)} if len(windows) > PAGE_WINDOWS else {}
+        return {"TimeSeriesServiceStatistics": page, "ContainsOldGroupVersions": changed} | more
 
-    def _group(self, members: Members, start: float, end: float, history: float = 0) -> tuple[TraceCondition | None, bool]:
+    def _group(self, members: Members, start: float, end: float, around: float = 0) -> tuple[TraceCondition | None, bool]:
         """What picks the traces of the group in question, and whether its expression was another one in some of the time.
 
-        ``history``: how many seconds before ``start`` traces are looked at, too.
+        ``around``: in how many seconds before and after the range traces are looked at, too.
         """
         if not (members.get("GroupName") or members.get("GroupARN")):
             return None, False
         group = self._xray.groups.get(members)
         changed = self._xray.groups.expression_changed(group["GroupARN"])
         expression = group.get("FilterExpression")
-        condition = self._xray.filters.condition(expression, began=self._xray.graphs.began(start - history, end)) if expression else None
+        began = self._xray.graphs.began(start - around, end + around)
+        condition = self._xray.filters.condition(expression, began=began) if expression else None
         return condition, changed is not None and changed > start
 
 
@@ -162,9 +181,9 @@ def _range(members: Members) -> tuple[float, float]:
     return start, end
 
 
-def graph_members(graph: Graph) -> list[dict[str, Any]]:
-    """A graph as a list of the API's Service."""
-    return [_service_members(service) for service in graph.services]
+def graph_members(graph: Graph) -> Iterator[dict[str, Any]]:
+    """The services of a graph, each as the API's Service."""
+    return map(_service_members, graph.services)
 
 
 def _service_members(service: GraphService) -> dict[str, Any]:
