@@ -4,22 +4,22 @@ The rules are those by which the Collector's "AWS X-Ray Exporter" (README) trans
 HTTP and databases beside the old ones; a test holds this module against the real exporter. X-Ray's own OTLP endpoint documents
 no rules of its own. In short:
 
-- A SERVER span and one without a parent is a segment, any other a subsegment sent on its own. A span with ``aws.span.kind``
+- A SERVER or CONSUMER span and one without a parent is a segment, any other a subsegment sent on its own. A span with ``aws.span.kind``
   ``LOCAL_ROOT`` is where its service was entered: it is a segment, and one that calls something else (CLIENT, PRODUCER,
   CONSUMER) is both, a segment of the service and in it the call.
 - Names, the first there is: ``aws.local.service`` of a SERVER span or ``aws.remote.service`` of a calling one, ``peer.service``,
   ``aws.service``, ``<database>@<host>``, ``service.name`` of the resource (SERVER only), ``rpc.service``, the host of an HTTP
   request or peer, the span's own name.
-- ``namespace`` is ``aws`` for calls of an AWS SDK, ``remote`` for any other CLIENT span.
+- ``namespace`` is ``aws`` for calls of an AWS SDK, ``remote`` for any other CLIENT or PRODUCER span.
 - An HTTP status of 4xx is an error (429 a throttle too), of 5xx a fault; without one of them a span whose status is ERROR is a fault.
 - Events named ``exception`` become ``cause.exceptions``; without any, the status message of a failed span does.
 - Attributes named in ``aws.xray.annotations`` are annotations, those of the form ``aws.xray.metadata.<namespace>`` are metadata,
   what no other block takes is metadata in the namespace ``default``, a segment's resource attributes as ``otel.resource.<key>``.
 
-Ours: a CONSUMER span is a segment of its service also when OTLP's flags say that its parent is remote; ``server.address`` names
-what is called like the older ``net.peer.name``; every name is made one that X-Ray takes; ids that the exporter draws at random
-follow from the span's, so that a span that comes again is the same segment again; a length of content that nobody told is absent,
-where the exporter says 0. Nothing is ever in progress: OTLP carries ended spans only.
+Ours: ``server.address`` names what is called like the older ``net.peer.name``; a local root's segment has the attributes of its
+resource whatever its kind; every name is made one that X-Ray takes; ids that the exporter draws at random follow from the span's,
+so that a span that comes again is the same segment again; a length of content that nobody told is absent, where the exporter says
+0. Nothing is ever in progress: OTLP carries ended spans only.
 """
 
 from __future__ import annotations
@@ -41,8 +41,6 @@ Span = Mapping[str, Any]
 Document = dict[str, Any]
 
 _CALLING = ("CLIENT", "PRODUCER", "CONSUMER")
-#: SpanFlags of OTLP: whether the parent is in another process is known, and is so.
-_REMOTE_PARENT = 0x100 | 0x200
 
 #: What a segment's name may not hold, and an annotation's key.
 _NOT_IN_NAME = re.compile(r"[^\w\s.:/%&#=+\\\-@]")
@@ -87,8 +85,7 @@ def documents(span: Span) -> list[Document]:
 
 def _is_entry(span: Span) -> bool:
     """Whether a span is where its service was entered, and so a segment."""
-    remote = span.get("flags", 0) & _REMOTE_PARENT == _REMOTE_PARENT
-    return span["kind"] == "SERVER" or "parentSpanId" not in span or (span["kind"] == "CONSUMER" and remote)
+    return span["kind"] in ("SERVER", "CONSUMER") or "parentSpanId" not in span
 
 
 def _service_and_call(span: Span) -> list[Document]:
@@ -167,12 +164,12 @@ def _name(span: Span, attributes: Attributes, resource: Attributes, entry: bool)
     if not name and text("aws.service"):
         name, namespace = text("aws.service"), "aws"
     name = name or _database_name(attributes)
-    if not name and (kind == "SERVER" or (entry and kind == "CONSUMER" and "parentSpanId" in span)):
+    if not name and kind == "SERVER":
         name = str(resource.get("service.name", ""))
     name = name or text("rpc.service") or text("http.host") or text("net.peer.name")
     if not name and kind != "SERVER":
         name = text("server.address")
-    if namespace is None and kind == "CLIENT":
+    if namespace is None and kind in ("CLIENT", "PRODUCER"):
         namespace = "remote"
     if namespace is None and kind in _CALLING and not entry and text("aws.remote.service"):
         namespace = "remote"
@@ -280,7 +277,8 @@ def _request_url(span: Span, attributes: Attributes) -> str:
     scheme = _first(attributes, _SCHEME) or "http"
     # http.host carries its port itself.
     port = "" if attributes.get("http.host") else _first(attributes, ports)
-    if port and port != _DEFAULT_PORTS.get(scheme):
+    # Python's WSGI instrumentation has the whole Host header in server.address, and the port once more in server.port.
+    if port and port != _DEFAULT_PORTS.get(scheme) and not host.endswith(f":{port}"):
         host += f":{port}"
     target = _first(attributes, ("http.target",))
     if not target:
