@@ -62,6 +62,8 @@ class State:
         )
         self.xray = XRay(self.store, region)
         self.logs = Logs(self.store, region)
+        self.xray.index.watch()
 
     def close(self) -> None:
+        self.xray.index.close()
         self.store.close()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import random
+import subprocess
+import sys
 import tempfile
 from collections.abc import Collection, Iterator
 from dataclasses import replace
@@ -13,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from compose.settings import ROOT
 from localstack.aws.state import APPLICATION, MEMORY_LIMIT, MIGRATIONS
 from localstack.aws.xray.destinations import Destinations
 from localstack.aws.xray.documents import StoredDocument
@@ -22,6 +26,7 @@ from localstack.aws.xray.segments import SegmentInsert
 from localstack.aws.xray.spans import Spans
 from localstack.aws.xray.writing import Segments
 from localstack.store import Store
+from tests.waiting import until
 
 #: Recent enough to be taken for a time; the rest of an id makes each example's traces its own.
 NOW = 1_795_354_000
@@ -284,3 +289,50 @@ def test_index_equals_facts(shared: Store, traces: list[list[dict[str, Any]]], d
             index.refresh()
     index.refresh()
     assert_index_is_right(shared, ids)
+
+
+def test_a_trace_that_cannot_be_derived_holds_up_no_other(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As a document that a bug let in: what stands in the table is no JSON."""
+    store = open_store(tmp_path / "aws.duckdb")
+    trace_ids = [f"1-{NOW:08x}-{number:024x}" for number in range(20)]
+    segments, index = Segments(store, Spans(store, Destinations(store, "us-east-1"))), Index(store)
+    one = {"name": "n", "id": "a" * 16, "start_time": NOW, "end_time": NOW + 1}
+    assert segments.put([json.dumps(one | {"trace_id": trace_id}) for trace_id in trace_ids]) == []
+    store.transact(lambda db: db.execute("UPDATE segment SET document = '{' WHERE trace_id = ?", [trace_ids[7]]))
+    index.refresh()
+    assert f"trace {trace_ids[7]} cannot be indexed" in caplog.text
+    assert_index_is_right(store, [trace_id for trace_id in trace_ids if trace_id != trace_ids[7]])
+    segments.put([json.dumps(one | {"trace_id": trace_ids[7]})])
+    index.refresh()
+    assert_index_is_right(store, trace_ids)
+    store.close()
+
+
+def test_what_no_longer_grows_is_indexed_without_a_reading(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "aws.duckdb")
+    segments, index = Segments(store, Spans(store, Destinations(store, "us-east-1"))), Index(store)
+    index.watch()
+    segments.put([json.dumps({"name": "n", "id": "a" * 16, "trace_id": f"1-{NOW:08x}-{0:024x}", "start_time": NOW, "end_time": NOW})])
+    until(lambda: store.read("SELECT count(*) FROM xray_trace") == [(1,)], 30, "the trace to be in the index")
+    index.close()
+    store.close()
+
+
+def test_the_index_is_right_after_sigkill_in_the_middle_of_a_refresh(tmp_path: Path) -> None:
+    path = tmp_path / "aws.duckdb"
+    chance = random.Random(20261122)
+    for _ in range(4):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.unit.index_writer", str(path)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        # A refresh takes far longer than the rest of a turn, so it is where the kill falls.
+        for _ in range(chance.randint(1, 5)):
+            assert process.stdout.readline(), "the writer ended on its own"
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        store = open_store(path)
+        Index(store).refresh()
+        assert_index_is_right(store, [row[0] for row in store.read("SELECT DISTINCT trace_id FROM segment")])
+        store.close()
