@@ -12,6 +12,7 @@ attribute names that the Collector's X-Ray receiver and exporter use for what Op
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from math import isfinite
 from typing import Any
 
 import orjson
@@ -46,9 +47,9 @@ _PLATFORMS = {
 
 
 def attributes_of(entries: Iterable[KeyValue]) -> Document:
-    """Attributes as JSON values; those without a key or a value are dropped."""
+    """Attributes as JSON values; those without a key or a value are dropped, and numbers that JSON has not (NaN, infinity)."""
     found = {entry.key: plain(entry.value) for entry in entries if entry.key}
-    return {key: value for key, value in found.items() if value is not None}
+    return {key: value for key, value in found.items() if value is not None and not (isinstance(value, float) and not isfinite(value))}
 
 
 def scope_of(scope: InstrumentationScope) -> Document:
@@ -109,8 +110,8 @@ def _spans(fields: Mapping[str, Any], trace_id: str, parent: Any, resource: Docu
     while waiting:
         fields, parent, segment = waiting.pop()
         yield _span(fields, trace_id, parent, resource, segment)
-        embedded = fields.get("subsegments") or []
-        waiting.extend((child, fields["id"], False) for child in reversed(embedded) if isinstance(child, dict))
+        # One that is sent on its own stands there by its id only.
+        waiting.extend((child, fields["id"], False) for child in reversed(_objects(fields.get("subsegments"))))
 
 
 def _span(fields: Mapping[str, Any], trace_id: str, parent: Any, resource: Document, segment: bool) -> Document:
