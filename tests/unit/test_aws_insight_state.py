@@ -13,7 +13,7 @@ import pytest
 from localstack.aws.state import State
 from localstack.aws.xray.anomalies import CALM_MINUTES, MINUTE
 from localstack.aws.xray.filters import FilterError
-from localstack.aws.xray.insights import Impact, Insight, Insights, events
+from localstack.aws.xray.insights import RETENTION_SECONDS, Impact, Insight, Insights, events
 from tests.api.aws_clients import segment_id, trace_id
 
 #: Minutes are counted from here.
@@ -123,6 +123,26 @@ def test_an_insight_stays_when_late_requests_make_it_look_well(world: World) -> 
     (before,) = world.found()
     world.requests(55, ok=2000, faults=0)
     assert world.found() == [before]
+
+
+@pytest.mark.parametrize("minute", [0, 54, 56, 57, 100])
+def test_an_insight_stays_when_its_traces_and_their_history_grow_too_old(world: World, minute: int) -> None:
+    """It must not shrink minute by minute, nor come again as another one, as the window moves over it."""
+    for broken in range(55, 58):
+        world.requests(broken, ok=0, faults=20)
+    (before,) = world.found()
+    world.clock.now = START + RETENTION_SECONDS + minute * MINUTE
+    assert world.found() == [before]
+
+
+def test_each_of_many_insights_has_the_requests_of_its_own_time(world: World) -> None:
+    world.clock.now += 20 * MINUTE
+    for minute, faults in ((55, 20), (62, 30), (69, 40)):
+        world.requests(minute, ok=5, faults=faults)
+        world.requests(minute + 2, ok=11, faults=0)
+    assert [(one.root_cause, one.client, len(one.events)) for one in world.found()] == [
+        (Impact(faults, 5, faults + 5), Impact(faults, 5, faults + 5), 1) for faults in (40, 30, 20)
+    ]
 
 
 def test_a_cause_further_down_that_comes_late_takes_over_and_the_id_stays(world: World) -> None:

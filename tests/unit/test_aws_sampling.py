@@ -150,6 +150,9 @@ def test_one_boost_a_window(sampling: Sampling, clock: Clock) -> None:
     assert boost(sampling, clock, 100) == 0.1
     clock.now += 20
     assert boost(sampling, clock, 25) == 0.1, "one boost at a time"
+    sampling.update(rule(SamplingRateBoost={"MaxRate": 0.07, "CooldownWindowMinutes": 3}))
+    assert boost(sampling, clock) == 0.07, "never above the rule's maximum, also when that is lowered meanwhile"
+    sampling.update(rule(SamplingRateBoost={"MaxRate": 0.5, "CooldownWindowMinutes": 3}))
     clock.now += BOOST_SECONDS - 20
     assert boost(sampling, clock, 100) is None, "over, and cooling down"
     clock.now += 180 - BOOST_SECONDS

@@ -185,11 +185,16 @@ def incidents(anomalies: Sequence[Anomaly], calls: Collection[tuple[Service, Ser
             number = group[number]
         return number
 
-    for first, one in enumerate(anomalies):
-        for second, other in enumerate(anomalies[:first]):
-            together = one.start < other.end and other.start < one.end
-            if together and ((one.service, other.service) in calls or (other.service, one.service) in calls):
-                group[leader(first)] = leader(second)
+    # Those that have begun and not ended: no others can be at the same time, however many there were before.
+    running: list[int] = []
+    for number in sorted(group, key=lambda number: anomalies[number].start):
+        one = anomalies[number]
+        running = [earlier for earlier in running if anomalies[earlier].end > one.start]
+        for earlier in running:
+            other = anomalies[earlier].service
+            if (one.service, other) in calls or (other, one.service) in calls:
+                group[leader(number)] = leader(earlier)
+        running.append(number)
     parts: dict[int, list[Anomaly]] = {}
     for number, anomaly in enumerate(anomalies):
         parts.setdefault(leader(number), []).append(anomaly)

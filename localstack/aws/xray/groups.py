@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import duckdb
@@ -28,8 +28,9 @@ MAX_GROUPS = 25
 class Groups:
     """Groups of one account in one region; members as in the API's Group. Each account has the group Default."""
 
-    def __init__(self, store: Store, region: str) -> None:
+    def __init__(self, store: Store, region: str, clock: Callable[[], float] = time.time) -> None:
         self._store = store
+        self._clock = clock
         self._arn = f"arn:aws:xray:{region}:{ACCOUNT_ID}:group/"
         if not store.read("SELECT 1 FROM xray_group WHERE name = ?", [DEFAULT_GROUP]):
             members = {
@@ -101,7 +102,7 @@ class Groups:
                 if members["GroupName"] == DEFAULT_GROUP:
                     raise AwsError("InvalidRequestException", "The group Default has no filter expression")
                 if expression != members.get("FilterExpression", ""):
-                    now = time.time()
+                    now = self._clock()
                 members["FilterExpression"] = expression
                 _check(db, members)
             members["InsightsConfiguration"] = _insights(members["InsightsConfiguration"], insights)

@@ -8,7 +8,7 @@ when its traces go. Ours, where the developer guide ("Using X-Ray insights") lea
   when it is disabled.
 - A minute is judged once it is over. An insight is closed :data:`~localstack.aws.xray.anomalies.CALM_MINUTES` minutes after its last
   anomalous minute; requests that come late can still move its ends, or open it again. It keeps its id as long as it touches the
-  time it had and has a service in common with what it was.
+  time it had and has a service in common with what it was. When its hour before it falls out of the retention, it changes no more.
 - *Root cause statistics* count the requests to the root cause service in the insight's time, *client statistics* those to the services
   by which traces with the root cause entered: all of them, so that the share of faults can be told.
 - An *event* is the state after each minute of the insight in which something came; the last one says that it is over.
@@ -27,7 +27,7 @@ from typing import Any
 import duckdb
 import orjson
 
-from localstack.aws.xray.anomalies import CALM_MINUTES, MINUTE, Anomaly, Incident, Minute, find, incidents
+from localstack.aws.xray.anomalies import BASELINE_MINUTES, CALM_MINUTES, MINUTE, Anomaly, Incident, Minute, find, incidents
 from localstack.aws.xray.facts import Service
 from localstack.aws.xray.filters import Condition, FilterError, compile
 from localstack.aws.xray.graphs import Graph, Graphs, Selection, in_range
@@ -163,7 +163,8 @@ class Insights:
                 except FilterError as error:
                     broken[arn] = error
                     continue
-                self._store.transact(partial(_keep, group_arn=arn, found=found, now=now))
+                whole_from = until - RETENTION_SECONDS + BASELINE_MINUTES * MINUTE
+                self._store.transact(partial(_keep, group_arn=arn, found=found, now=now, whole_from=whole_from))
                 self._seen[arn] = seen
         return broken
 
@@ -186,7 +187,8 @@ class Insights:
         if not anomalies:
             return []
         span = in_range(min(one.start for one in anomalies), max(one.end for one in anomalies), condition)
-        return [self._insight(incident, condition) for incident in incidents(anomalies, self._calls(span))]
+        found = incidents(anomalies, self._calls(span))
+        return [_insight_of(incident, impacts) for incident, impacts in zip(found, self._impacts(found, span), strict=True)]
 
     def _minutes(self, selection: Selection) -> dict[Service, list[Minute]]:
         rows = self._store.read(
@@ -208,46 +210,66 @@ class Insights:
         )
         return {(Service(*row[:3]), Service(*row[3:])) for row in rows}
 
-    def _insight(self, incident: Incident, condition: Condition | None) -> Insight:
-        selection = in_range(incident.start, incident.end, condition)
-        root = incident.root.service
+    def _impacts(self, incidents: Sequence[Incident], span: Selection) -> list[dict[int, tuple[Impact, Impact]]]:
+        """Of each incident, by the minute: requests of clients, and to the root cause. In one statement, however many there are."""
+        roots = [incident.root.service for incident in incidents]
         rows = self._store.read(
             f"""
-            WITH {selection.tables} node AS (SELECT * FROM xray_node WHERE {selection.rows} AND end_time IS NOT NULL),
-            root_cause AS (SELECT * FROM node WHERE {_is_service("root_")}),
-            entered AS (SELECT DISTINCT name, type, account_id FROM node WHERE entry AND trace IN (SELECT trace FROM root_cause)),
-            client AS (
-                SELECT * FROM node WHERE entry AND EXISTS (
-                    FROM entered WHERE entered.name = node.name AND entered.type IS NOT DISTINCT FROM node.type
-                    AND entered.account_id IS NOT DISTINCT FROM node.account_id
-                )
+            WITH {span.tables}
+            incident AS (
+                SELECT unnest(range(len($begins))) AS incident, unnest($begins) AS begins, unnest($ends) AS ends,
+                       unnest($names) AS root_name, unnest($types::VARCHAR[]) AS root_type, unnest($accounts::VARCHAR[]) AS root_account
             ),
-            request AS (SELECT *, false AS is_client FROM root_cause UNION ALL SELECT *, true FROM client)
-            SELECT is_client, floor(start_time / {MINUTE})::BIGINT * {MINUTE} AS minute,
+            selected AS (SELECT * FROM xray_node WHERE {span.rows} AND end_time IS NOT NULL),
+            node AS (SELECT * FROM selected JOIN incident ON start_time >= begins AND start_time < ends),
+            root_cause AS (
+                SELECT * FROM node WHERE name = root_name
+                AND type IS NOT DISTINCT FROM root_type AND account_id IS NOT DISTINCT FROM root_account
+            ),
+            entered AS (
+                SELECT DISTINCT incident, name, type, account_id FROM node SEMI JOIN root_cause USING (incident, trace) WHERE entry
+            ),
+            client AS (
+                SELECT node.* FROM node SEMI JOIN entered ON entered.incident = node.incident AND entered.name = node.name
+                AND entered.type IS NOT DISTINCT FROM node.type AND entered.account_id IS NOT DISTINCT FROM node.account_id
+                WHERE entry
+            ),
+            request AS (SELECT *, false AS is_client FROM root_cause UNION ALL BY NAME SELECT *, true AS is_client FROM client)
+            SELECT incident, floor(start_time / {MINUTE})::BIGINT * {MINUTE} AS minute, is_client,
                    count(*) FILTER (fault), count(*) FILTER (NOT fault AND NOT throttle AND NOT error), count(*)
             FROM request GROUP BY ALL ORDER BY minute
             """,
-            dict(selection.parameters) | {f"root_{member}": value for member, value in asdict(root).items()},
+            dict(span.parameters)
+            | {"begins": [incident.start for incident in incidents], "ends": [incident.end for incident in incidents]}
+            | {"names": [root.name for root in roots], "types": [root.type for root in roots]}
+            | {"accounts": [root.account_id for root in roots]},
         )
-        client, root_cause, events = Impact(), Impact(), {}
-        for is_client, minute, *counts in rows:
-            if is_client:
-                client += Impact(*counts)
-            else:
-                root_cause += Impact(*counts)
-            events[minute] = Event(minute + MINUTE, client, root_cause, _begun(incident.anomalies, minute))
-        return Insight(
-            id="",
-            group_arn="",
-            start=incident.start,
-            end=incident.end,
-            updated=0.0,
-            expected=incident.root.expected,
-            services=tuple(dict.fromkeys(anomaly.service for anomaly in incident.anomalies)),
-            client=client,
-            root_cause=root_cause,
-            events=tuple(events.values()),
-        )
+        impacts: list[dict[int, tuple[Impact, Impact]]] = [{} for _ in incidents]
+        for number, minute, is_client, *counts in rows:
+            client, root_cause = impacts[number].get(minute, (Impact(), Impact()))
+            impacts[number][minute] = (Impact(*counts), root_cause) if is_client else (client, Impact(*counts))
+        return impacts
+
+
+def _insight_of(incident: Incident, impacts: Mapping[int, tuple[Impact, Impact]]) -> Insight:
+    """What is told of an incident, without an id. ``impacts``: of clients and root cause, by the minute, oldest first."""
+    client, root_cause, events = Impact(), Impact(), []
+    for minute, (of_clients, of_root_cause) in impacts.items():
+        client += of_clients
+        root_cause += of_root_cause
+        events.append(Event(minute + MINUTE, client, root_cause, _begun(incident.anomalies, minute)))
+    return Insight(
+        id="",
+        group_arn="",
+        start=incident.start,
+        end=incident.end,
+        updated=0.0,
+        expected=incident.root.expected,
+        services=tuple(dict.fromkeys(anomaly.service for anomaly in incident.anomalies)),
+        client=client,
+        root_cause=root_cause,
+        events=tuple(events),
+    )
 
 
 def events(insight: Insight, now: float) -> list[Event]:
@@ -271,13 +293,19 @@ def _is_service(prefix: str) -> str:
 _COLUMNS = "id, group_arn, start_time, end_time, updated, evidence"
 
 
-def _keep(db: duckdb.DuckDBPyConnection, group_arn: str, found: Sequence[Insight], now: float) -> None:
-    """Store what was found, under the ids that it had before. What is found no more stays as it was."""
+def _keep(db: duckdb.DuckDBPyConnection, group_arn: str, found: Sequence[Insight], now: float, whole_from: int) -> None:
+    """Store what was found, under the ids that it had before. What is found no more stays as it was.
+
+    So does what began before ``whole_from``: of its time, or of the history it was judged by, a part is no longer looked at, and what
+    is found there now is less than what was.
+    """
     rows = db.execute(f"SELECT {_COLUMNS} FROM xray_insight WHERE group_arn = ? ORDER BY start_time, id", [group_arn]).fetchall()
     stored = {row[0]: _insight(row) for row in rows}
     evidence = {row[0]: (row[2], row[3], row[5]) for row in rows}
     for insight in found:
         same = [one.id for one in stored.values() if _is_same(one, insight)]
+        if same and stored[same[0]].start < whole_from:
+            continue
         # Where two turned out to be one, the older stays.
         for superseded in same[1:]:
             db.execute("DELETE FROM xray_insight WHERE id = ?", [superseded])

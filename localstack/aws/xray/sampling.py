@@ -124,11 +124,12 @@ class Sampling:
         if not str(name).isprintable() or str(name) != str(name).strip():
             raise AwsError("InvalidRequestException", "RuleName must be printable, without white space around it")
         _check(members)
-        now = self._clock()
         arn = self._arn + str(name)
-        rule = Rule({"Attributes": {}, **members, "RuleARN": arn}, now, now)
 
-        def work(db: duckdb.DuckDBPyConnection) -> None:
+        def work(db: duckdb.DuckDBPyConnection) -> Rule:
+            # Read in here, where one change comes after the other: a later one must not bear an earlier time.
+            now = self._clock()
+            rule = Rule({"Attributes": {}, **members, "RuleARN": arn}, now, now)
             if _named(db, str(name)):
                 raise AwsError("InvalidRequestException", f"A sampling rule named {name} already exists")
             ((count,),) = db.execute("SELECT count(*) FROM sampling_rule WHERE name <> ?", [DEFAULT_RULE]).fetchall()
@@ -138,12 +139,12 @@ class Sampling:
             _changed(db, now)
             if tagged:
                 tags.change(db, arn, dict(tagged))
+            return rule
 
         try:
-            self._store.transact(work)
+            return self._store.transact(work)
         except tags.TooManyTags:
             raise AwsError("InvalidRequestException", f"Tags: a resource has at most {tags.MAX_TAGS}") from None
-        return rule
 
     def update(self, changes: Mapping[str, Any]) -> Rule:
         """Change the members given. Of the default rule only how much it samples: "you can configure the rate and reservoir"."""
@@ -254,7 +255,11 @@ class Sampling:
         name, arn = members.get("RuleName"), members.get("RuleARN")
         if bool(name) == bool(arn):
             raise AwsError("InvalidRequestException", "Give either RuleName or RuleARN")
-        return str(name) if name else str(arn).removeprefix(self._arn)
+        if name:
+            return str(name)
+        if not str(arn).startswith(self._arn):
+            raise AwsError("InvalidRequestException", f"RuleARN {arn} is not that of a sampling rule; it begins with {self._arn}")
+        return str(arn).removeprefix(self._arn)
 
 
 def shares(reservoir: int, demands: Mapping[str, int]) -> dict[str, int]:
@@ -326,7 +331,8 @@ def _target(db: duckdb.DuckDBPyConnection, rule: Mapping[str, Any], client: str,
     }
     boosts = db.execute("SELECT rate, ends FROM sampling_boost WHERE rule_name = ? AND ends > ?", [rule["RuleName"], now]).fetchall()
     if boosts and _BOOST in rule:
-        target["SamplingBoost"] = {"BoostRate": boosts[0][0], "BoostRateTTL": boosts[0][1]}
+        # MaxRate may have been lowered since the boost began.
+        target["SamplingBoost"] = {"BoostRate": min(boosts[0][0], rule[_BOOST]["MaxRate"]), "BoostRateTTL": boosts[0][1]}
     return target
 
 

@@ -14,11 +14,11 @@ import orjson
 from localstack.aws.errors import AwsError
 from localstack.aws.tokens import make_token, read_token
 from localstack.aws.xray import segments
-from localstack.aws.xray.facts import Service
 from localstack.aws.xray.graphs import Graph, GraphEdge, GraphService, TraceCondition
 from localstack.aws.xray.models import XRay
 from localstack.aws.xray.responses.common import Handler, Members
 from localstack.aws.xray.statistics import Histogram, Statistics
+from localstack.aws.xray.summaries import service_id
 from localstack.aws.xray.timeseries import ALL_EDGES, HISTORY_SECONDS, PERIODS, Window, select
 
 #: GetServiceGraph: "Time range cannot be longer than 6 hours", as the console's map has it.
@@ -187,7 +187,7 @@ def graph_members(graph: Graph) -> Iterator[dict[str, Any]]:
 
 
 def _service_members(service: GraphService) -> dict[str, Any]:
-    members = {"ReferenceId": service.reference_id} | name_members(service.service)
+    members = {"ReferenceId": service.reference_id} | service_id(service.service)
     if service.root:
         members["Root"] = True
     members |= {
@@ -205,23 +205,13 @@ def _service_members(service: GraphService) -> dict[str, Any]:
     return members
 
 
-def name_members(service: Service) -> dict[str, Any]:
-    """Name, Names, AccountId and Type, as far as they are known."""
-    members: dict[str, Any] = {"Name": service.name, "Names": [service.name]}
-    if service.account_id is not None:
-        members["AccountId"] = service.account_id
-    if service.type is not None:
-        members["Type"] = service.type
-    return members
-
-
 def _edge_members(edge: GraphEdge) -> dict[str, Any]:
     members: dict[str, Any] = {
         "ReferenceId": edge.target,
         "StartTime": _time(edge.start_time),
         "EndTime": _time(edge.end_time),
         "SummaryStatistics": _statistics_members(edge.statistics),
-        "Aliases": [name_members(alias) for alias in edge.aliases],
+        "Aliases": [service_id(alias) for alias in edge.aliases],
     }
     if edge.link:
         return members | {"EdgeType": "link", "ReceivedEventAgeHistogram": _histogram_members(edge.event_ages)}

@@ -7,11 +7,11 @@ from typing import Any
 
 from localstack.aws.errors import AwsError
 from localstack.aws.tokens import make_token, read_token
-from localstack.aws.xray.facts import Service
 from localstack.aws.xray.graphs import GraphService
 from localstack.aws.xray.insights import RETENTION_SECONDS, Event, Impact, Insight, events
 from localstack.aws.xray.models import XRay
 from localstack.aws.xray.responses.common import Handler, Members, page
+from localstack.aws.xray.summaries import service_id
 
 #: The largest pages: of MaxResults in the service model.
 MAX_SUMMARIES = 100
@@ -127,14 +127,14 @@ def _members(insight: Insight, group_name: str, now: float) -> dict[str, Any]:
         "InsightId": insight.id,
         "GroupARN": insight.group_arn,
         "GroupName": group_name,
-        "RootCauseServiceId": _service_id(insight.root),
+        "RootCauseServiceId": service_id(insight.root),
         "Categories": ["FAULT"],
         "State": state,
         "StartTime": insight.start,
         "Summary": _summary(insight, insight.root_cause, insight.client),
         "ClientRequestImpactStatistics": _impact(insight.client),
         "RootCauseServiceRequestImpactStatistics": _impact(insight.root_cause),
-        "TopAnomalousServices": [{"ServiceId": _service_id(service)} for service in insight.services],
+        "TopAnomalousServices": [{"ServiceId": service_id(service)} for service in insight.services],
     } | ({"EndTime": insight.end} if state == "CLOSED" else {})
 
 
@@ -145,15 +145,21 @@ def _event(insight: Insight, event: Event) -> dict[str, Any]:
         "EventTime": event.time,
         "ClientRequestImpactStatistics": _impact(event.client),
         "RootCauseServiceRequestImpactStatistics": _impact(event.root_cause),
-        "TopAnomalousServices": [{"ServiceId": _service_id(service)} for service in event.services],
+        "TopAnomalousServices": [{"ServiceId": service_id(service)} for service in event.services],
     }
 
 
 def _summary(insight: Insight, root_cause: Impact, client: Impact) -> str:
     return (
-        f"{_share(root_cause)} requests to {insight.root.name} were faults, where {100 * insight.expected:.2g} % were to be expected; "
+        f"{_share(root_cause)} requests to {insight.root.name} were faults, where {_percent(insight.expected)} % were to be expected; "
         f"of client requests {_share(client)}."
     )
+
+
+def _percent(rate: float) -> str:
+    """Two digits of what is small: a rate of faults that is expected may be far below one percent."""
+    percent = 100 * rate
+    return f"{percent:.2g}" if percent < 10 else f"{percent:.0f}"
 
 
 def _share(impact: Impact) -> str:
@@ -165,14 +171,5 @@ def _impact(impact: Impact) -> dict[str, int]:
     return {"FaultCount": impact.faults, "OkCount": impact.ok, "TotalCount": impact.total}
 
 
-def _service_id(service: Service) -> dict[str, Any]:
-    members: dict[str, Any] = {"Name": service.name, "Names": [service.name]}
-    if service.type is not None:
-        members["Type"] = service.type
-    if service.account_id is not None:
-        members["AccountId"] = service.account_id
-    return members
-
-
 def _graph_service(node: GraphService) -> dict[str, Any]:
-    return {"ReferenceId": node.reference_id} | _service_id(node.service) | {"Edges": [{"ReferenceId": edge.target} for edge in node.edges]}
+    return {"ReferenceId": node.reference_id} | service_id(node.service) | {"Edges": [{"ReferenceId": edge.target} for edge in node.edges]}
