@@ -7,6 +7,7 @@ again and again, with one thing wrong with it: every member at every depth, and 
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 import time
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.api.aws_answers import model, service_model
-from tests.api.aws_clients import trace_id
+from tests.api.aws_clients import segment_id, trace_id
 
 OPERATIONS: tuple[str, ...] = tuple(service_model("xray").operation_names)
 
@@ -373,6 +374,61 @@ def _broken_bodies(full: dict[str, Any]) -> Iterator[Case]:
     yield Case("the body is no gzip", whole, True, zipped)
     yield Case("the body is in an unknown encoding", whole, True, (("Content-Encoding", "br"),))
     yield Case("the body is XML", b"<a/>", True, (("Content-Type", "text/xml"),))
+
+
+#: Values that a field of a segment document may have and should not, or may have and seldom has.
+_ODD_VALUES: tuple[Any, ...] = (
+    None, True, False, 0, -1, 1, 2**31, 2**63, 2**64, 2**70, -(2**63), 0.5, -0.0, 1e-320, 1e308, 1e300, "", "0", "a", "null", "true", "1.5",
+    "a\x00b", "\x00", "\U0001f600", "\u202e\ufeff", "x" * 20_000, "'; DROP TABLE segment; --", "$.a", "70de5b6f19ff9a0a",
+    [], [None], [1, "a", {}], [[]], {}, {"": ""}, {"a": None}, {"a": {"b": [1]}}, {"$.x['\"]": 1}, {"\x00": "\x00"}, {"id": "a"},
+)  # fmt: skip
+
+#: Fields of a segment document, as "AWS X-Ray segment documents" of the developer guide has them.
+_FIELDS = """
+name id trace_id parent_id type start_time end_time in_progress user origin namespace resource_arn error throttle fault
+precursor_ids links inferred metadata metadata.default annotations annotations.key service service.version service.name http
+http.request http.request.method http.request.url http.request.user_agent http.request.client_ip http.request.x_forwarded_for
+http.request.traced http.response http.response.status http.response.content_length aws aws.account_id aws.operation
+aws.region aws.request_id aws.queue_url aws.table_name aws.table_names aws.resource_names aws.bucket_name aws.function_name
+aws.ec2 aws.ec2.instance_id aws.ec2.availability_zone aws.ecs aws.ecs.container aws.elastic_beanstalk sql sql.url
+sql.sanitized_query cause cause.working_directory cause.paths cause.exceptions cause.exceptions.0 cause.exceptions.0.id
+cause.exceptions.0.message cause.exceptions.0.type cause.exceptions.0.remote cause.exceptions.0.stack cause.exceptions.0.cause
+subsegments subsegments.0
+"""
+
+
+def odd_documents(start: float) -> Iterator[str]:
+    """Segment documents with one field that is odd, by turns in the segment and in its subsegment; each a trace of its own."""
+    for number, (path, value) in enumerate(itertools.product(_FIELDS.split(), _ODD_VALUES)):
+        document = _whole_document(start)
+        at: Any = document["subsegments"][0] if number % 2 else document
+        *steps, last = (int(step) if step.isdigit() else step for step in path.split("."))
+        for step in steps:
+            at = at[step]
+        at[last] = value
+        yield json.dumps(document)
+
+
+def _whole_document(start: float) -> dict[str, Any]:
+    def entity() -> dict[str, Any]:
+        cause = {"working_directory": "/", "paths": [], "exceptions": [{"id": segment_id(), "message": "m", "type": "T"}]}
+        return {
+            "name": "odd",
+            "id": segment_id(),
+            "start_time": start,
+            "end_time": start + 0.1,
+            "fault": True,
+            "annotations": {"key": "value"},
+            "metadata": {"default": {}},
+            "service": {"version": "1"},
+            "http": {"request": {"method": "GET", "url": "http://odd/"}, "response": {"status": 500}},
+            "aws": {"account_id": "123456789012", "operation": "GetItem", "ec2": {}, "ecs": {}},
+            "sql": {"url": "jdbc:postgresql://db/x"},
+            "cause": cause,
+        }
+
+    inner = entity() | {"name": "called", "namespace": "remote", "subsegments": [entity() | {"name": "DynamoDB", "namespace": "aws"}]}
+    return entity() | {"trace_id": trace_id(), "origin": "AWS::EC2::Instance", "user": "ada", "subsegments": [inner]}
 
 
 _YEAR = 365 * 86400.0

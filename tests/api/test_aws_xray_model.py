@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,9 @@ from localstack.aws.state import State
 from localstack.aws.xray.responses import UNSIGNED
 from tests.api.aws_answers import check_answer, check_error, model
 from tests.api.aws_clients import trace_id
-from tests.api.aws_requests import LAST, OPERATIONS, POLICY, Case, World, broken, valid
+from tests.api.aws_requests import LAST, OPERATIONS, POLICY, Case, World, broken, odd_documents, valid
 from tests.api.xray_story import request, rule
+from tests.waiting import until
 
 REGION = "us-east-1"
 KEYS = Credentials("AKIAMODEL", "a secret")
@@ -192,6 +194,62 @@ def test_broken_requests_are_refused_and_nothing_is_stored(
     assert not wrong, f"{len(wrong)} of {len(cases)}:\n" + "\n".join(wrong)
     assert not caplog.records
     server.call("GetEncryptionConfig", {})
+
+
+# -- what documents may hold
+
+EXPRESSIONS = (
+    'service("odd") { fault }',
+    'edge("odd", "called")',
+    "http.status >= 0 OR responsetime > 0.01 OR duration < 5",
+    'annotation.key = "value" OR annotation.key > 1 OR annotation.key = true OR annotation.a BEGINSWITH "x"',
+    'user = "ada" OR http.url CONTAINS "odd" OR http.method = "GET" OR http.clientip = "0" OR http.useragent = "a"',
+    'rootcause.fault.entity { name = "odd" } OR rootcause.fault.service { name = "odd" }',
+    'availabilityzone = "a" OR instance.id = "a" OR resource.arn = "a"',
+)
+
+
+def test_odd_documents_are_refused_or_read_like_any_other(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever a field holds: the document comes back as unprocessed, or everything that reads it answers by the service model."""
+    now = time.time()
+    documents = list(odd_documents(now - 1))
+    stored: list[str] = []
+    with caplog.at_level(logging.ERROR):
+        for first in range(0, len(documents), 50):
+            batch = documents[first : first + 50]
+            refused = server.call("PutTraceSegments", {"TraceSegmentDocuments": batch})["UnprocessedTraceSegments"]
+            assert all(entry["ErrorCode"] and entry["Message"] for entry in refused)
+            stored += [json.loads(document)["trace_id"] for document in batch]
+        traces = [trace for trace in stored if isinstance(trace, str) and len(trace) == 35]
+        span = {"StartTime": now - 60, "EndTime": now + 60}
+        for by in ("TraceId", "Event", "Service"):
+            pages(server, "GetTraceSummaries", span | {"TimeRangeType": by})
+        pages(server, "GetTraceSummaries", span | {"FilterExpression": " OR ".join(f"({one})" for one in EXPRESSIONS)})
+        for first in range(0, len(traces), 5):
+            pages(server, "BatchGetTraces", {"TraceIds": traces[first : first + 5]})
+        pages(server, "GetServiceGraph", span)
+        pages(server, "GetTraceGraph", {"TraceIds": traces[:200]})
+        for selector in ('service("odd")', 'edge("odd", "called")'):
+            pages(server, "GetTimeSeriesServiceStatistics", span | {"EntitySelectorExpression": selector})
+        server.call("GetInsightSummaries", span | {"GroupName": "Default"})
+        some = traces[::10]
+        for first in range(0, len(some), 100):
+            token = server.call("StartTraceRetrieval", {"TraceIds": some[first : first + 100]} | span)
+            until(partial(retrieved, server, token), 10, "the retrieval")
+            for form in ("XRAY", "OTEL"):
+                pages(server, "ListRetrievedTraces", token | {"TraceFormat": form})
+            pages(server, "GetRetrievedTracesGraph", token)
+    assert not caplog.records
+
+
+def retrieved(server: Server, token: Mapping[str, str]) -> bool:
+    return bool(server.call("ListRetrievedTraces", token)["RetrievalStatus"] == "COMPLETE")
+
+
+def pages(server: Server, operation: str, members: Mapping[str, Any]) -> None:
+    answer = server.call(operation, members)
+    while "NextToken" in answer:
+        answer = server.call(operation, {**members, "NextToken": answer["NextToken"]})
 
 
 # -- the front door, for every operation

@@ -194,8 +194,14 @@ class Index:
                 derive(db, changed)
                 if last:
                     db.execute("UPDATE xray_index SET watermark = ?", [changed.upto])
-        except (duckdb.ConversionException, duckdb.InvalidInputException, duckdb.OutOfRangeException, duckdb.ConstraintException) as error:
-            # The documents, not the file or the memory: one trace must not hold up all others.
+        except (
+            duckdb.ConversionException,
+            duckdb.InvalidInputException,
+            duckdb.OutOfRangeException,
+            duckdb.ConstraintException,
+            duckdb.OutOfMemoryException,
+        ) as error:
+            # The documents, not the file: one trace must not hold up all others. And fewer of them need less memory.
             ((first, final),) = self._store.read(
                 "SELECT min(trace_id), max(trace_id) FROM segment WHERE changed_commit > ? AND changed_commit <= ? AND hash(trace) % ? = ?",
                 [changed.after, changed.upto, changed.parts, changed.part],
@@ -205,6 +211,9 @@ class Index:
                 self._derive(one, last=False)
                 self._derive(other, last)
                 return
+            if isinstance(error, duckdb.OutOfMemoryException):
+                # What others use will be free again.
+                raise
             log.error("trace %s cannot be indexed: %s", first, error)
             if last:
                 with self._store.transaction() as db:
