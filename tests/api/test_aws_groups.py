@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,24 +15,34 @@ OFF = {"InsightsEnabled": False, "NotificationsEnabled": False}
 EXPRESSION = 'service("Cruddur")'
 
 
-@pytest.fixture
-def aws(tmp_path: Path) -> Iterator[Vendor]:
-    with start_vendor("aws", tmp_path) as vendor:
+@pytest.fixture(scope="module")
+def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vendor]:
+    with start_vendor("aws", tmp_path_factory.mktemp("groups")) as vendor:
         yield vendor
 
 
+@pytest.fixture(scope="module")
+def at_first(aws: Vendor) -> dict[str, dict[str, Any]]:
+    """The groups of the account before any test."""
+    return groups(client(aws, "xray"))
+
+
 @pytest.fixture
-def xray(aws: Vendor) -> Any:
-    return client(aws, "xray")
+def xray(aws: Vendor, at_first: dict[str, dict[str, Any]]) -> Any:
+    """A client of an account with no group but those it had at first."""
+    made = client(aws, "xray")
+    for name in groups(made).keys() - at_first.keys():
+        made.delete_group(GroupName=name)
+    return made
 
 
 def groups(xray: Any) -> dict[str, dict[str, Any]]:
     return {group["GroupName"]: group for group in xray.get_groups()["Groups"]}
 
 
-def test_a_new_account_has_the_default_group(xray: Any) -> None:
+def test_a_new_account_has_the_default_group(xray: Any, at_first: dict[str, dict[str, Any]]) -> None:
     default = {"GroupName": "Default", "GroupARN": "arn:aws:xray:us-east-1:123456789012:group/Default", "InsightsConfiguration": OFF}
-    assert groups(xray) == {"Default": default}
+    assert at_first == {"Default": default}
     assert xray.get_group(GroupName="Default")["Group"] == default
     refused(lambda: xray.delete_group(GroupName="Default"), "InvalidRequestException", "cannot be deleted")
     refused(lambda: xray.create_group(GroupName="Default"), "InvalidRequestException", "already exists")

@@ -142,18 +142,20 @@ def test_an_x_ray_that_does_not_answer_is_given_up_in_time() -> None:
 
 
 def test_an_x_ray_that_comes_up_late_is_waited_for(tmp_path: Path) -> None:
-    with start_vendor("aws", tmp_path) as vendor:
-        vendor.stop()
-        attempts = []
+    vendor = Vendor("aws", hermetic_settings(aws_port=free_port(), state_dir=tmp_path), {})
+    attempts = []
 
-        def ask(xray: Any) -> str:
-            attempts.append(1)
-            if len(attempts) == 2:
-                vendor.start()
-            return str(xray.get_groups()["Groups"][0]["GroupName"])
+    def ask(xray: Any) -> str:
+        attempts.append(1)
+        if len(attempts) == 2:
+            vendor.start()
+        return str(xray.get_groups()["Groups"][0]["GroupName"])
 
+    try:
         assert init._Calls(vendor.settings, 60).call(ask) == "Default"
-        assert len(attempts) == 2
+    finally:
+        vendor.kill()
+    assert len(attempts) == 2
 
 
 @pytest.mark.parametrize(
