@@ -66,6 +66,8 @@ class Process:
 
 #: Groups of settings (compose.settings) that no long-lived process reads: changing them restarts nothing.
 OF_COMMANDS = frozenset({"Load", "Compare"})
+#: Groups that only a local vendor reads.
+_OF_VENDORS = frozenset({"Local X-Ray"})
 #: What a local vendor reads besides its own group.
 _OF_EVERYONE = frozenset({"mode", "state_dir", "bind_host"})
 
@@ -91,7 +93,7 @@ def _port(settings: Settings, name: str, use: str, protocols: tuple[Literal["tcp
 
 def processes(settings: Settings) -> list[Process]:
     """The processes these settings call for, in the order they are shown."""
-    application = _environment(settings, frozenset(Settings.model_fields) - setting_names(OF_COMMANDS))
+    application = _environment(settings, frozenset(Settings.model_fields) - setting_names(OF_COMMANDS | _OF_VENDORS))
     found = [
         Process(
             "cruddur",
@@ -189,15 +191,15 @@ def _local_cloud(settings: Settings) -> list[Process]:
     """The local vendors of the backends that are on."""
     found = []
     if {path.backend for path in settings.paths} & {Backend.XRAY, Backend.CLOUDWATCH}:
-        found.append(_vendor(settings, "aws", "AWS", "local AWS", (_port(settings, "aws_port", "API"),)))
+        found.append(_vendor(settings, "aws", {"AWS", "Local X-Ray"}, "local AWS", (_port(settings, "aws_port", "API"),)))
     if Backend.HONEYCOMB in settings.backends:
         ports = (_port(settings, "honeycomb_port", "API and OTLP over HTTP"), _port(settings, "honeycomb_grpc_port", "OTLP over gRPC"))
-        found.append(_vendor(settings, "honeycomb", "Honeycomb", "local Honeycomb", ports))
+        found.append(_vendor(settings, "honeycomb", {"Honeycomb"}, "local Honeycomb", ports))
     if Backend.ROLLBAR in settings.backends:
-        found.append(_vendor(settings, "rollbar", "Rollbar", "local Rollbar", (_port(settings, "rollbar_port", "API"),)))
+        found.append(_vendor(settings, "rollbar", {"Rollbar"}, "local Rollbar", (_port(settings, "rollbar_port", "API"),)))
     return found
 
 
-def _vendor(settings: Settings, name: str, group: str, what: str, ports: tuple[Port, ...]) -> Process:
-    environment = _environment(settings, _OF_EVERYONE | setting_names(frozenset({group})))
+def _vendor(settings: Settings, name: str, groups: set[str], what: str, ports: tuple[Port, ...]) -> Process:
+    environment = _environment(settings, _OF_EVERYONE | setting_names(frozenset(groups)))
     return Process(name, what, (sys.executable, "-m", f"localstack.{name}"), environment, ports, Tier.VENDOR)

@@ -188,6 +188,24 @@ class Settings(BaseSettings):
     metrics_log_group: str = Field("/parallax/metrics", description="Log group of the Collector's awsemf.", json_schema_extra=_group("AWS"))
     metrics_namespace: str = Field("Cruddur", description="CloudWatch namespace of metrics.", json_schema_extra=_group("AWS"))
 
+    # Local X-Ray: how strict it is where AWS documents nothing.
+    xray_reject_old_trace_ids: bool = Field(
+        False,
+        description="Refuse trace ids whose first 8 digits are no time of the last 30 days, and with them W3C ids.",
+        json_schema_extra=_group("Local X-Ray"),
+    )
+    xray_reject_full_traces: bool = Field(
+        False,
+        description="Refuse segments of a trace that has 500 KB, instead of only saying LimitExceeded.",
+        json_schema_extra=_group("Local X-Ray"),
+    )
+    xray_reject_annotations: bool = Field(
+        False, description="Refuse segments with annotations that break the documented form.", json_schema_extra=_group("Local X-Ray")
+    )
+    xray_reject_wrong_types: bool = Field(
+        False, description="Refuse segments with documented members of a wrong type.", json_schema_extra=_group("Local X-Ray")
+    )
+
     # Rollbar.
     rollbar_endpoint: str = Field(
         "",

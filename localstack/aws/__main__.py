@@ -8,14 +8,21 @@ from compose.settings import load_or_exit
 from localstack.aws.app import Application
 from localstack.aws.signature import Verifier
 from localstack.aws.state import State
+from localstack.aws.xray.segments import Limits
 from localstack.serve import serve
 from localstack.store import StoreError
 
 
 def main() -> None:
     settings = load_or_exit()
+    limits = Limits(
+        old_trace_ids=settings.xray_reject_old_trace_ids,
+        full_traces=settings.xray_reject_full_traces,
+        annotations=settings.xray_reject_annotations,
+        wrong_types=settings.xray_reject_wrong_types,
+    )
     try:
-        state = State(settings.data_dir / "aws.duckdb", settings.aws_region)
+        state = State(settings.data_dir / "aws.duckdb", settings.aws_region, limits)
     except StoreError as error:
         print(f"aws: {error}", file=sys.stderr)
         sys.exit(2)

@@ -18,7 +18,7 @@ from localstack.aws.xray.policies import SCHEMA as POLICY_SCHEMA
 from localstack.aws.xray.retrieval import SCHEMA as RETRIEVAL_SCHEMA
 from localstack.aws.xray.sampling import BOOST_SCHEMA
 from localstack.aws.xray.sampling import SCHEMA as SAMPLING_SCHEMA
-from localstack.aws.xray.segments import ID_BITS, INDEXED, SegmentInsert
+from localstack.aws.xray.segments import ID_BITS, INDEXED, LENIENT, Limits, SegmentInsert
 from localstack.aws.xray.segments import SCHEMA as SEGMENT_SCHEMA
 from localstack.aws.xray.spans import SCHEMA as SPAN_SCHEMA
 from localstack.store import Store
@@ -52,7 +52,7 @@ MEMORY_LIMIT = "96MB"
 class State:
     """Everything the local AWS keeps. Raises StoreError when ``path`` cannot be used."""
 
-    def __init__(self, path: Path, region: str) -> None:
+    def __init__(self, path: Path, region: str, limits: Limits = LENIENT) -> None:
         self.store = Store(
             path,
             APPLICATION,
@@ -60,7 +60,7 @@ class State:
             memory_limit=MEMORY_LIMIT,
             inserts={"segment": SegmentInsert(), "log_event": LogEventInsert()},
         )
-        self.xray = XRay(self.store, region)
+        self.xray = XRay(self.store, region, limits)
         self.logs = Logs(self.store, region)
         self.xray.index.watch()
 

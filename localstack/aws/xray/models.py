@@ -12,6 +12,7 @@ from localstack.aws.xray.insights import Insights
 from localstack.aws.xray.policies import Policies
 from localstack.aws.xray.retrieval import Retrievals
 from localstack.aws.xray.sampling import Sampling
+from localstack.aws.xray.segments import LENIENT, Limits
 from localstack.aws.xray.spans import Spans
 from localstack.aws.xray.timeseries import TimeSeries
 from localstack.aws.xray.traces import Traces
@@ -22,11 +23,11 @@ from localstack.store import Store
 class XRay:
     """X-Ray of one account in one region."""
 
-    def __init__(self, store: Store, region: str) -> None:
+    def __init__(self, store: Store, region: str, limits: Limits = LENIENT) -> None:
         self.store = store
         self.destinations = Destinations(store, region)
         self.spans = Spans(store, self.destinations)
-        self.segments = Segments(store, self.spans)
+        self.segments = Segments(store, self.spans, limits)
         self.index = Index(store)
         self.sampling = Sampling(store, region)
         self.groups = Groups(store, region)

@@ -16,6 +16,7 @@ import duckdb
 import orjson
 import pyarrow as pa
 
+from localstack.aws.xray import members
 from localstack.store import registered
 
 SCHEMA = (
@@ -64,14 +65,32 @@ RETENTION_SECONDS = 30 * 24 * 3600
 #: A clock may be ahead of ours by this much; an id beyond it is not taken for epoch seconds.
 MAX_AHEAD_SECONDS = 24 * 3600
 
-#: Whether an id whose first 8 digits are no recent time is refused. Since October 2023 X-Ray takes W3C ids, whose digits are
-#: random, so they cannot all be; whether it still refuses some is not documented.
-REJECT_OLD_TRACE_IDS = False
-
 TRACE_ID = re.compile(r"1-[0-9a-fA-F]{8}-[0-9a-fA-F]{24}")
 SEGMENT_ID = re.compile(r"[0-9a-fA-F]{16}")
 #: "The name can contain up to 200 Unicode letters, digits, and whitespace, and the symbols _ . : / % & # = + \ - @"
 NAME = re.compile(r"[\w\s.:/%&#=+\\\-@]{1,200}")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How strict X-Ray is where the documentation leaves it open; each is a setting, and False is what loses nothing.
+
+    ``old_trace_ids``: refuse a trace id whose first 8 digits are no time of the last 30 days (InvalidTraceId). Since October 2023 X-Ray
+    takes W3C ids, whose digits are random, so it cannot refuse all of them; whether it still refuses some is not documented.
+    ``full_traces``: refuse what comes for a trace of 500 KB or more (InvalidSegment, as users report it); the API reference says of
+    such a trace only that LimitExceeded is set.
+    ``annotations``: refuse annotations that break the documented form (ParseError); otherwise those are kept, and indexed where they are
+    strings, numbers or booleans. ``wrong_types``: refuse documented members of another type (ParseError); otherwise they are kept
+    and count as absent.
+    """
+
+    old_trace_ids: bool = False
+    full_traces: bool = False
+    annotations: bool = False
+    wrong_types: bool = False
+
+
+LENIENT = Limits()
 
 
 @dataclass(frozen=True)
@@ -104,7 +123,7 @@ class _Invalid(Exception):
         self.why = why
 
 
-def parse(document: str, now: float, reject_old: bool = REJECT_OLD_TRACE_IDS) -> Segment | Rejected:
+def parse(document: str, now: float, limits: Limits = LENIENT) -> Segment | Rejected:
     """Check one element of TraceSegmentDocuments. ``now``: epoch seconds."""
     identity: str | None = None
     kind = "segment"
@@ -122,19 +141,24 @@ def parse(document: str, now: float, reject_old: bool = REJECT_OLD_TRACE_IDS) ->
         # A character is at most 4 bytes: most documents need no second look.
         if len(document) * 4 > MAX_DOCUMENT_BYTES and len(document.encode()) > MAX_DOCUMENT_BYTES:
             raise _Invalid("DocumentTooLarge", f"the document is larger than {MAX_DOCUMENT_BYTES} bytes")
-        return _checked(fields, document, kind == "subsegment", now, reject_old)
+        return _checked(fields, document, kind == "subsegment", now, limits)
     except _Invalid as error:
-        return Rejected(identity, error.code, f"Invalid {kind}. ErrorCode: {error.code}, Cause: {error.why}")
+        return reject(identity, error.code, error.why, kind)
 
 
-def _checked(fields: dict[str, Any], document: str, independent: bool, now: float, reject_old: bool) -> Segment:
+def reject(identity: str | None, code: str, why: str, kind: str = "segment") -> Rejected:
+    """A rejection in the words of X-Ray."""
+    return Rejected(identity, code, f"Invalid {kind}. ErrorCode: {code}, Cause: {why}")
+
+
+def _checked(fields: dict[str, Any], document: str, independent: bool, now: float, limits: Limits) -> Segment:
     identity = _text(fields, "id", "Id")
     if not SEGMENT_ID.fullmatch(identity):
         raise _Invalid("InvalidId", "id must be 16 hexadecimal digits")
     trace_id = _text(fields, "trace_id", "TraceId")
     if not TRACE_ID.fullmatch(trace_id):
         raise _Invalid("InvalidTraceId", "trace_id must be 1-<8 hexadecimal digits>-<24 hexadecimal digits>")
-    if reject_old and id_time(trace_id, now) is None:
+    if limits.old_trace_ids and id_time(trace_id, now) is None:
         raise _Invalid("InvalidTraceId", "the time in trace_id is not within the last 30 days")
     parent_id = fields.get("parent_id")
     if parent_id is not None and not (isinstance(parent_id, str) and SEGMENT_ID.fullmatch(parent_id)):
@@ -143,7 +167,8 @@ def _checked(fields: dict[str, Any], document: str, independent: bool, now: floa
         raise _Invalid("MissingParentId", "a subsegment sent on its own needs parent_id")
     name, start, end = _checked_body(fields)
     _check_blocks(fields)
-    _check_subsegments(fields.get("subsegments"))
+    _check_members(fields, independent, limits)
+    _check_subsegments(fields.get("subsegments"), limits)
     parent_id = None if parent_id is None else parent_id.lower()
     return Segment(trace_id.lower(), identity.lower(), parent_id, independent, name, start, end, document)
 
@@ -156,8 +181,8 @@ def _checked_body(fields: dict[str, Any]) -> tuple[str, float, float | None]:
     start = _time(fields, "start_time")
     if start is None:
         raise _Invalid("MissingStartTime", "start_time is required")
-    in_progress = fields.get("in_progress", False)
-    if not isinstance(in_progress, bool):
+    in_progress = fields.get("in_progress")
+    if in_progress is not None and not isinstance(in_progress, bool):
         raise _Invalid("InvalidInProgress", "in_progress must be a boolean")
     end = None if in_progress else _time(fields, "end_time")
     if end is None and not in_progress:
@@ -171,11 +196,20 @@ def _check_blocks(fields: dict[str, Any]) -> None:
         if value is not None and not isinstance(value, dict) and not (key == "cause" and isinstance(value, str)):
             raise _Invalid("ParseError", f"{key} must be an object")
     for key in ("error", "fault", "throttle"):
-        if not isinstance(fields.get(key, False), bool):
+        value = fields.get(key)
+        if value is not None and not isinstance(value, bool):
             raise _Invalid("ParseError", f"{key} must be a boolean")
 
 
-def _check_subsegments(subsegments: Any) -> None:
+def _check_members(fields: dict[str, Any], subsegment: bool, limits: Limits) -> None:
+    wrong = members.wrong_type(fields, subsegment) if limits.wrong_types else None
+    if wrong is None and limits.annotations and fields.get("annotations"):
+        wrong = members.wrong_annotation(fields["annotations"])
+    if wrong is not None:
+        raise _Invalid("ParseError", wrong)
+
+
+def _check_subsegments(subsegments: Any, limits: Limits) -> None:
     if subsegments is None:
         return
     if not isinstance(subsegments, list):
@@ -189,7 +223,8 @@ def _check_subsegments(subsegments: Any) -> None:
             raise _Invalid("InvalidId", "the id of a subsegment must be 16 hexadecimal digits")
         _checked_body(subsegment)
         _check_blocks(subsegment)
-        _check_subsegments(subsegment.get("subsegments"))
+        _check_members(subsegment, True, limits)
+        _check_subsegments(subsegment.get("subsegments"), limits)
 
 
 def _text(fields: dict[str, Any], key: str, noun: str) -> str:

@@ -8,8 +8,9 @@ from typing import Any
 
 from localstack.aws.errors import AwsError
 from localstack.aws.xray import segments
-from localstack.aws.xray.segments import Rejected
+from localstack.aws.xray.segments import LENIENT, Limits, Rejected, Segment
 from localstack.aws.xray.spans import Spans
+from localstack.aws.xray.traces import MAX_TRACE_BYTES
 from localstack.store import Store
 
 #: "Up to 50 segment documents" a call.
@@ -19,9 +20,10 @@ MAX_DOCUMENTS = 50
 class Segments:
     """The segment documents of one account in one region."""
 
-    def __init__(self, store: Store, spans: Spans) -> None:
+    def __init__(self, store: Store, spans: Spans, limits: Limits = LENIENT) -> None:
         self._store = store
         self._spans = spans
+        self._limits = limits
 
     def put(self, documents: Sequence[str]) -> list[Rejected]:
         """Store the valid documents; returns when they are committed. The rest comes back with what is wrong."""
@@ -30,10 +32,32 @@ class Segments:
                 "InvalidRequestException", f"TraceSegmentDocuments must hold at most {MAX_DOCUMENTS} documents, not {len(documents)}"
             )
         now = time.time()
-        parsed = [segments.parse(document, now) for document in documents]
+        parsed = [segments.parse(document, now, self._limits) for document in documents]
+        if self._limits.full_traces:
+            parsed = self._within_traces(parsed)
         valid = [segment for segment in parsed if not isinstance(segment, Rejected)]
         self._store.append(self._spans.tables(valid, now))
         return [segment for segment in parsed if isinstance(segment, Rejected)]
+
+    def _within_traces(self, parsed: Sequence[Segment | Rejected]) -> list[Segment | Rejected]:
+        """Reject what comes for a trace that is full; what fills it is still taken."""
+        trace_ids = {segment.trace_id for segment in parsed if isinstance(segment, Segment)}
+        sizes = dict.fromkeys(trace_ids, 0) | dict(
+            self._store.read(
+                "SELECT trace_id, sum(bytes) FROM segment WHERE trace_id IN (SELECT unnest($ids::VARCHAR[])) GROUP BY trace_id",
+                {"ids": list(trace_ids)},
+            )
+        )
+        found: list[Segment | Rejected] = []
+        for segment in parsed:
+            if isinstance(segment, Segment):
+                if sizes[segment.trace_id] >= MAX_TRACE_BYTES:
+                    why = f"the trace has reached its maximum size, {MAX_TRACE_BYTES} bytes"
+                    found.append(segments.reject(segment.id, "InvalidSegment", why))
+                    continue
+                sizes[segment.trace_id] += len(segment.document.encode())
+            found.append(segment)
+        return found
 
     def deliveries(self, limit: int = 1000) -> list[dict[str, Any]]:
         """Segments that came more than once in the same form, newest first; X-Ray's own API cannot say it."""
