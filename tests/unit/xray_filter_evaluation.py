@@ -12,19 +12,19 @@ from typing import Any
 
 from localstack.aws.xray.facts import Edge, Node, TraceFacts
 from localstack.aws.xray.filters import syntax
-from localstack.aws.xray.filters.causes import members
 from localstack.aws.xray.filters.syntax import Expression
 from localstack.aws.xray.rootcauses import RootCause, RootCauses
+from localstack.aws.xray.summaries import root_cause
 
 Values = Callable[[str], Iterable[Any]]
 
 
 def evaluate(expression: Expression, trace: TraceFacts, causes: RootCauses) -> bool:
     """Whether the expression holds of the trace. Groups must have been replaced by their expressions."""
-    return _Evaluation(trace, causes).holds(expression, lambda keyword: _of_trace(trace, keyword), trace.annotations, None)
+    return Evaluation(trace, causes).holds(expression, lambda keyword: of_trace(trace, keyword), trace.annotations, None)
 
 
-class _Evaluation:
+class Evaluation:
     def __init__(self, trace: TraceFacts, causes: RootCauses) -> None:
         self.trace = trace
         self.causes = {"fault": causes.fault, "error": causes.error, "responsetime": causes.response_time}
@@ -51,10 +51,10 @@ class _Evaluation:
                     _compare(one, operator, value) for one in self._annotated(annotations, key, side, edge) if _same_kind(one, value)
                 )
             case syntax.Service(of, where):
-                return any(_is(of, node.service) and self._of_node(where, node) for node in self.trace.nodes)
+                return any(_is(of, node.service) and self._holds_of_node(where, node) for node in self.trace.nodes)
             case syntax.Edge(source, destination, where):
                 return any(
-                    self._leads(edge.source, source) and self._leads(edge.target, destination) and self._of_edge(where, edge)
+                    self._leads(edge.source, source) and self._leads(edge.target, destination) and self._holds_of_edge(where, edge)
                     for edge in self.trace.edges
                 )
             case syntax.RootCause(kind, None):
@@ -63,18 +63,19 @@ class _Evaluation:
                 return any(
                     where is None or self.holds(where, lambda keyword, one=one: [one.get(keyword)], (), None)  # type: ignore[misc]
                     for cause in self.causes[kind]
-                    for one in _elements(cause, str(element))
+                    for one in elements(cause, str(element))
                 )
             case syntax.RootCauseJson():
-                told = [members(cause) for listed in self.causes.values() for cause in listed]
+                told = [root_cause(cause) for listed in self.causes.values() for cause in listed]
                 return all(any(_agrees(pattern, cause) for cause in told) for pattern in syntax.read_patterns(expression))
         raise AssertionError(expression)
 
-    def _of_node(self, where: Expression | None, node: Node) -> bool:
+    def _holds_of_node(self, where: Expression | None, node: Node) -> bool:
         own = [one for one in self.trace.annotations if one.node == node.id]
-        return where is None or self.holds(where, lambda keyword: self._node(node, keyword), own, None)
+        return where is None or self.holds(where, lambda keyword: self.of_node(node, keyword), own, None)
 
-    def _node(self, node: Node, keyword: str) -> list[Any]:
+    def of_node(self, node: Node, keyword: str) -> list[Any]:
+        """The values a keyword has in the braces of service()."""
         match keyword:
             case "root":
                 return [node.id == self.trace.root]
@@ -89,11 +90,12 @@ class _Evaluation:
             case _:
                 return [_of_segment(node, keyword)]
 
-    def _of_edge(self, where: Expression | None, edge: Edge) -> bool:
+    def _holds_of_edge(self, where: Expression | None, edge: Edge) -> bool:
         own = [one for one in self.trace.annotations if one.node == edge.target]
-        return where is None or self.holds(where, lambda keyword: self._edge(edge, keyword), own, edge)
+        return where is None or self.holds(where, lambda keyword: self.of_edge(edge, keyword), own, edge)
 
-    def _edge(self, edge: Edge, keyword: str) -> list[Any]:
+    def of_edge(self, edge: Edge, keyword: str) -> list[Any]:
+        """The values a keyword has in the braces of edge()."""
         if keyword in ("ok", "error", "fault", "throttle"):
             return [getattr(edge.flags, keyword)]
         if keyword in ("responsetime", "duration"):
@@ -102,7 +104,7 @@ class _Evaluation:
             return [edge.end_time is None]
         if keyword == "root":
             return [edge.target == self.trace.root]
-        return [value for node in self.trace.nodes if node.id == edge.target for value in self._node(node, keyword)]
+        return [value for node in self.trace.nodes if node.id == edge.target for value in self.of_node(node, keyword)]
 
     def _leads(self, end: str | None, of: syntax.ServiceId) -> bool:
         if end is None:
@@ -116,7 +118,8 @@ class _Evaluation:
         return [one.value for one in annotations if one.key == key]
 
 
-def _of_trace(trace: TraceFacts, keyword: str) -> list[Any]:
+def of_trace(trace: TraceFacts, keyword: str) -> list[Any]:
+    """The values a keyword has outside of braces."""
     match keyword:
         case "ok" | "error" | "fault" | "throttle":
             return [getattr(trace.flags, keyword)]
@@ -164,7 +167,8 @@ def _is(of: syntax.ServiceId, service: Any) -> bool:
     )
 
 
-def _elements(cause: RootCause, element: str) -> list[dict[str, Any]]:
+def elements(cause: RootCause, element: str) -> list[dict[str, Any]]:
+    """The elements of a root cause's path, each with its values by keyword."""
     entities = [entity for service in cause.services for entity in service.entities]
     lists: dict[str, list[dict[str, Any]]] = {
         "service": [{"name": one.service.name, "type": one.service.type, "inferred": one.inferred} for one in cause.services],

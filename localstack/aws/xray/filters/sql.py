@@ -1,18 +1,20 @@
 """An expression as a condition of DuckDB over the index's tables. Pure: text and parameters out, nothing is executed.
 
-Nothing of an expression becomes SQL text: names of tables and columns are this module's own, every value is a parameter.
+Nothing of an expression becomes SQL text: names of tables and columns are our own (``sources``), every value is a parameter.
 
-Where a condition looks into another table it does so by ``IN (SELECT …)`` over that table alone, not by a subquery for each
-row: DuckDB makes hash joins of that, one scan a table, at the top level and below OR and NOT alike.
+A test of another table's rows is a *lookup*. One or two in a scope become ``IN (SELECT …)``, which DuckDB plans as hash joins: one
+scan each. Each such join holds its rows in memory, and a dozen of them would not fit; so more than that are looked up together:
+every table is scanned once, each of its rows says by bits which lookups it satisfies, and the sum of a trace's bits decides.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from localstack.aws.xray.filters.keywords import KINDS, Scope
+from localstack.aws.xray.filters.sources import ALIASES, ANNOTATIONS, SOURCES, Other, Own, Source
 from localstack.aws.xray.filters.syntax import (
     And,
     Annotation,
@@ -30,8 +32,10 @@ from localstack.aws.xray.filters.syntax import (
     read_patterns,
 )
 
-#: Seconds are compared as the summaries show them.
-DECIMALS = 3
+#: Lookups of one scope that are made one by one.
+SEPARATE_LOOKUPS = 2
+#: Lookups that one number has bits for.
+_BITS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,122 +50,6 @@ class Condition:
     causes: frozenset[CauseKind] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class _Own:
-    """A value of the row the scope is about."""
-
-    sql: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Among:
-    """Values of other rows: of those in ``table`` whose ``key`` is the row's. Both keys are lists of columns."""
-
-    table: str
-    row: str
-    key: str
-    column: str
-    where: str = ""
-
-
-_Source = _Own | _Among
-
-_HTTP = {f"http.{name}": f"http_{name}" for name in ("url", "method", "status", "useragent", "clientip")}
-_SEGMENT = {
-    "user": "user_name",
-    "availabilityzone": "availability_zone",
-    "instance.id": "instance_id",
-    "resource.arn": "resource_arn",
-}
-_FLAGS = ("ok", "error", "fault", "throttle")
-
-
-def _flags(alias: str) -> dict[str, tuple[_Source, ...]]:
-    return {name: (_Own(f"{alias}.{name}"),) for name in _FLAGS}
-
-
-def _seconds(value: str) -> tuple[_Source, ...]:
-    return (_Own(f"round({value}, {DECIMALS})"),)
-
-
-def _took(alias: str, ended: str) -> dict[str, tuple[_Source, ...]]:
-    return {
-        "responsetime": _seconds(f"greatest({alias}.end_time - {alias}.start_time, 0)"),
-        "duration": _seconds(f"greatest({alias}.{ended} - {alias}.start_time, 0)"),
-        "partial": (_Own(f"({alias}.end_time IS NULL)"),),
-    }
-
-
-def _nodes(column: str, where: str = "") -> _Among:
-    """A column of any node of the trace."""
-    return _Among("xray_node", "t.trace", "trace", column, where)
-
-
-def _target(column: str) -> tuple[_Source, ...]:
-    """A column of the node an edge leads to."""
-    return (_Among("xray_node", "(e.trace, e.target)", "(trace, id)", column),)
-
-
-#: Where the value of a keyword is, in each scope: the row is ``t`` (xray_trace), ``n`` (xray_node), ``e`` (xray_edge), or
-#: ``c`` (xray_root_cause_element). Several sources: in any of them.
-_SOURCES: dict[Scope, dict[str, tuple[_Source, ...]]] = {
-    "trace": _flags("t")
-    | {
-        "partial": (_Own("t.partial"),),
-        "inferred": (_nodes("inferred", where="inferred"),),
-        "root": (_Own("(t.root IS NOT NULL)"),),
-        "responsetime": _seconds("t.response_time"),
-        "duration": _seconds("t.duration"),
-        "name": (_nodes("name"), _Among("xray_failure", "t.trace", "trace", "name")),
-        "type": (_nodes("type"),),
-        "message": (_Among("xray_failure", "t.trace", "trace", "message"),),
-    }
-    | {keyword: (_Own(f"t.{column}"),) for keyword, column in _HTTP.items()}
-    | {keyword: (_nodes(column),) for keyword, column in _SEGMENT.items()},
-    "service": _flags("n")
-    | _took("n", "work_end")
-    | {
-        "inferred": (_Own("n.inferred"),),
-        "root": (_Among("xray_trace", "(n.trace, n.id)", "(trace, root)", "(root IS NOT NULL)", "root IS NOT NULL"),),
-        "name": (_Own("n.name"),),
-        "type": (_Own("n.type"),),
-        "message": (_Among("xray_failure", "(n.trace, n.id)", "(trace, node)", "message", "node IS NOT NULL"),),
-    }
-    | {keyword: (_Own(f"n.{column}"),) for keyword, column in (_HTTP | _SEGMENT).items()},
-    "edge": _flags("e")
-    | _took("e", "end_time")
-    | {
-        "inferred": _target("inferred"),
-        "root": (_Among("xray_trace", "(e.trace, e.target)", "(trace, root)", "(root IS NOT NULL)", "root IS NOT NULL"),),
-        "name": (_Own("e.target_name"),),
-        "type": (_Own("e.target_type"),),
-        "message": (_Among("xray_failure", "(e.trace, e.target)", "(trace, node)", "message", "node IS NOT NULL"),),
-    }
-    | {keyword: _target(column) for keyword, column in (_HTTP | _SEGMENT).items()},
-}
-_PLACE: dict[str, tuple[_Source, ...]] = {
-    "first": (_Own("(c.position = 0)"),),
-    "last": (_Own("c.last"),),
-    "index": (_Own("c.position"),),
-}
-_SOURCES |= {
-    "cause service": _PLACE | {name: (_Own(f"c.{name}"),) for name in ("name", "type", "inferred")},
-    "cause entity": _PLACE | {name: (_Own(f"c.{name}"),) for name in ("name", "remote", "coverage")},
-    "cause exception": _PLACE | {name: (_Own(f"c.{name}"),) for name in ("name", "message")},
-}
-
-#: Whose annotations are meant: the key of xray_annotation's rows, and the row's.
-_ANNOTATED: dict[tuple[Scope, str | None], tuple[str, str, str]] = {
-    ("trace", None): ("t.trace", "trace", ""),
-    ("service", None): ("(n.trace, n.id)", "(trace, node)", "node IS NOT NULL"),
-    ("edge", None): ("(e.trace, e.target)", "(trace, node)", "node IS NOT NULL"),
-    ("edge", "destination"): ("(e.trace, e.target)", "(trace, node)", "node IS NOT NULL"),
-    ("edge", "source"): ("(e.trace, e.source)", "(trace, node)", "node IS NOT NULL"),
-}
-
-_CAUSE_SCOPES: dict[str, Scope] = {"service": "cause service", "entity": "cause entity", "exception": "cause exception"}
-
-
 def condition(expression: Expression, prefix: str, began: tuple[float, float] | None) -> Condition:
     """The condition of a checked expression without groups in it.
 
@@ -169,8 +57,38 @@ def condition(expression: Expression, prefix: str, began: tuple[float, float] | 
     ends in it), so that rows of other traces need not be looked at.
     """
     writer = _Writer(prefix, began)
-    sql = writer.write(expression, "trace")
-    return Condition(sql, writer.parameters, frozenset(writer.causes))
+    return Condition(writer.trace(expression), writer.parameters, frozenset(writer.causes))
+
+
+@dataclass(frozen=True, slots=True)
+class _Lookup:
+    """There is a row in ``table`` whose ``key`` is ``row``, for which ``where`` holds."""
+
+    table: str
+    row: tuple[str, ...]
+    key: tuple[str, ...]
+    where: _Formula
+
+
+@dataclass(frozen=True, slots=True)
+class _All:
+    parts: tuple[_Formula, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Any:
+    parts: tuple[_Formula, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Not:
+    part: _Formula
+
+
+#: What holds of a row: SQL over its own columns, lookups, and what is made of both.
+_Formula: TypeAlias = str | _Lookup | _All | _Any | _Not
+
+_CAUSE_SCOPES: dict[str, Scope] = {"service": "cause service", "entity": "cause entity", "exception": "cause exception"}
 
 
 class _Writer:
@@ -180,48 +98,68 @@ class _Writer:
         self.causes: set[CauseKind] = set()
         self._began = began
         self._began_names: tuple[str, str] | None = None
+        self._joins = 0
 
-    def write(self, expression: Expression, scope: Scope) -> str:
+    def trace(self, expression: Expression) -> str:
+        joins, (where,) = self._resolved([self._formula(expression, "trace")])
+        if not joins:
+            return where
+        # Inside, t is another row, of the same trace.
+        within = self._within("xray_trace")
+        return f"(t.trace IN (SELECT t.trace FROM {_from('xray_trace', joins)} WHERE {' AND '.join([*within, where])}))"
+
+    def _resolved(self, formulas: Sequence[_Formula]) -> tuple[Sequence[str], list[str]]:
+        """Formulas over one table's row as SQL, and the joins to the table that this SQL needs."""
+        lookups = [lookup for formula in formulas for lookup in _lookups(formula)]
+        if len(lookups) <= SEPARATE_LOOKUPS:
+            return (), [_text(formula, self._in) for formula in formulas]
+        joins: list[str] = []
+        tests: dict[_Lookup, str] = {}
+        by_row: dict[tuple[str, ...], list[_Lookup]] = {}
+        for lookup in dict.fromkeys(lookups):
+            by_row.setdefault(lookup.row, []).append(lookup)
+        for row, found in by_row.items():
+            for first in range(0, len(found), _BITS):
+                name = f"{self._prefix}_joined_{self._joins}"
+                self._joins += 1
+                part = found[first : first + _BITS]
+                joins.append(self._joined(name, row, part))
+                tests |= {lookup: f"((coalesce({name}.bits, 0) & {1 << number}) <> 0)" for number, lookup in enumerate(part)}
+        return joins, [_text(formula, tests.__getitem__) for formula in formulas]
+
+    # -- formulas
+
+    def _formula(self, expression: Expression, scope: Scope) -> _Formula:
         if isinstance(expression, And):
-            return "(" + " AND ".join(self.write(term, scope) for term in expression.terms) + ")"
+            return _All(tuple(self._formula(term, scope) for term in expression.terms))
         if isinstance(expression, Or):
-            return "(" + " OR ".join(self.write(term, scope) for term in expression.terms) + ")"
+            return _merged([self._formula(term, scope) for term in expression.terms])
         if isinstance(expression, Not):
-            # What is not known does not hold, so its negation does.
-            return f"(NOT coalesce({self.write(expression.term, scope)}, false))"
+            return _Not(self._formula(expression.term, scope))
         if isinstance(expression, Has | Compare):
             return self._test(expression, scope)
         if isinstance(expression, Service):
-            return self._rows(
-                "t.trace", "xray_node n", [*self._service("n", expression.of), *self._where(expression.where, "service")], "n"
-            )
+            return self._rows("xray_node", self._service("n.", expression.of), expression.where, "service")
         if isinstance(expression, Edge):
-            conditions = [*self._source(expression.source), *self._service("e.target", expression.destination)]
-            return self._rows("t.trace", "xray_edge e", [*conditions, *self._where(expression.where, "edge")], "e")
+            conditions = [*self._source(expression.source), *self._service("e.target_", expression.destination)]
+            return self._rows("xray_edge", conditions, expression.where, "edge")
         if isinstance(expression, RootCause):
             return self._root_cause(expression)
         if isinstance(expression, RootCauseJson):
             return self._root_cause_json(expression)
         raise AssertionError(f"{type(expression).__name__} must have been replaced by its expression")
 
-    # -- tests of keywords
-
-    def _test(self, expression: Has | Compare, scope: Scope) -> str:
+    def _test(self, expression: Has | Compare, scope: Scope) -> _Formula:
         of = expression.of
         if isinstance(of, Annotation):
             return self._annotation(of, expression, scope)
-        sources = _SOURCES[scope][of.name]
+        sources = SOURCES[scope][of.name]
         if KINDS[of.name] == "boolean":
-            holds = _any([self._holds(source, _itself) for source in sources])
+            holds = _merged([_holds(source, _itself) for source in sources])
             wanted = isinstance(expression, Has) or (expression.operator == "=") is expression.value
-            return holds if wanted else f"(NOT coalesce({holds}, false))"
+            return holds if wanted else _Not(holds)
         test = _is_set if isinstance(expression, Has) else self._comparison(expression)
-        return _any([self._holds(source, test) for source in sources])
-
-    def _holds(self, source: _Source, test: Callable[[str], str]) -> str:
-        if isinstance(source, _Own):
-            return test(source.sql)
-        return self._among(source, [test(source.column)])
+        return _merged([_holds(source, test) for source in sources])
 
     def _comparison(self, expression: Compare) -> Callable[[str], str]:
         parameter = self._parameter(expression.value)
@@ -230,84 +168,149 @@ class _Writer:
             return lambda column: f"{function}({column}, {parameter})"
         return lambda column: f"({column} {expression.operator} {parameter})"
 
-    def _annotation(self, of: Annotation, expression: Has | Compare, scope: Scope) -> str:
-        row, key, where = _ANNOTATED[scope, of.side]
+    def _annotation(self, of: Annotation, expression: Has | Compare, scope: Scope) -> _Formula:
+        source = ANNOTATIONS[scope, of.side]
         if isinstance(expression, Has):
             # "If the keyword is of boolean type, it will evaluate to the boolean value."
-            test = "(boolean_value IS DISTINCT FROM false)"
+            test = "(a.boolean_value IS DISTINCT FROM false)"
         else:
             kind = "boolean" if isinstance(expression.value, bool) else "string" if isinstance(expression.value, str) else "number"
-            test = self._comparison(expression)(f"{kind}_value")
-        return self._among(_Among("xray_annotation", row, key, "", where), [f"key = {self._parameter(of.key)}", test])
+            test = self._comparison(expression)(f"a.{kind}_value")
+        return _lookup(source, f"a.key = {self._parameter(of.key)} AND {test}")
 
-    # -- other rows
+    def _rows(self, table: str, conditions: Sequence[str], where: Expression | None, scope: Scope) -> _Formula:
+        """The trace has a row in this table for which both hold."""
+        parts: list[_Formula] = [*conditions]
+        if where is not None:
+            parts.append(self._formula(where, scope))
+        return _Lookup(table, ("t.trace",), ("trace",), _All(tuple(parts)) if parts else "true")
 
-    def _among(self, source: _Among, conditions: Sequence[str]) -> str:
-        where = [source.where] if source.where else []
-        return self._rows(source.row, source.table, [*where, *conditions], key=source.key)
-
-    def _rows(self, row: str, table: str, conditions: Sequence[str], alias: str = "", key: str = "trace") -> str:
-        where = " AND ".join([*self._within(f"{alias}." if alias else ""), *conditions]) or "true"
-        return f"({row} IN (SELECT {key} FROM {table} WHERE {where}))"
-
-    def _within(self, qualifier: str) -> list[str]:
-        if self._began is None:
-            return []
-        if self._began_names is None:  # a parameter nothing uses would be an error
-            self._began_names = self._parameter(self._began[0]), self._parameter(self._began[1])
-        return [f"{qualifier}began BETWEEN {self._began_names[0]} AND {self._began_names[1]}"]
-
-    def _where(self, where: Expression | None, scope: Scope) -> list[str]:
-        return [] if where is None else [self.write(where, scope)]
-
-    def _service(self, row: str, of: ServiceId) -> list[str]:
-        """What makes the node of these columns one that is meant. ``row``: an alias, or the beginning of the columns' names."""
-        joint = "." if "." not in row else "_"
+    def _service(self, columns: str, of: ServiceId) -> list[str]:
+        """What makes the node of these columns one that is meant."""
         members = {"name": of.name, "type": of.type, "account_id": of.account_id}
-        return [f"{row}{joint}{column} = {self._parameter(value)}" for column, value in members.items() if value is not None]
+        return [f"{columns}{column} = {self._parameter(value)}" for column, value in members.items() if value is not None]
 
     def _source(self, of: ServiceId) -> list[str]:
         """As :meth:`_service` for the source of an edge, which may be the client: its type is "client", it has no name."""
         if of == ServiceId(type="client"):
             return ["e.source IS NULL"]
-        return self._service("e.source", of)
+        return self._service("e.source_", of)
 
-    # -- root causes
-
-    def _root_cause(self, expression: RootCause) -> str:
+    def _root_cause(self, expression: RootCause) -> _Formula:
         self.causes.add(expression.kind)
-        kind = f"kind = {self._parameter(expression.kind)}"
+        kind = self._parameter(expression.kind)
         if expression.element is None:
-            return self._rows("t.trace", "xray_root_cause", [kind])
-        conditions = [f"c.{kind}", f"c.element = {self._parameter(expression.element)}"]
-        where = self._where(expression.where, _CAUSE_SCOPES[expression.element])
-        return self._rows("t.trace", "xray_root_cause_element c", [*conditions, *where], "c")
+            return _Lookup("xray_root_cause", ("t.trace",), ("trace",), f"r.kind = {kind}")
+        conditions = [f"c.kind = {kind}", f"c.element = {self._parameter(expression.element)}"]
+        return self._rows("xray_root_cause_element", conditions, expression.where, _CAUSE_SCOPES[expression.element])
 
-    def _root_cause_json(self, expression: RootCauseJson) -> str:
+    def _root_cause_json(self, expression: RootCauseJson) -> _Formula:
         self.causes |= {"fault", "error", "responsetime"}
-        found = [
-            self._rows("t.trace", "xray_root_cause", self._agrees("members", "$", pattern) or ["true"])
-            for pattern in read_patterns(expression)
-        ]
-        return "(" + " AND ".join(found) + ")"
+        parts = [" AND ".join(self._agrees("$", pattern)) or "true" for pattern in read_patterns(expression)]
+        return _All(tuple(_Lookup("xray_root_cause", ("t.trace",), ("trace",), part) for part in parts))
 
-    def _agrees(self, json: str, path: str, pattern: Any) -> list[str]:
-        """Conditions under which the JSON value at ``path`` has what the pattern has; paths hold known members and numbers only."""
+    def _agrees(self, path: str, pattern: Any) -> list[str]:
+        """Conditions under which the JSON at ``path`` has what the pattern has; a path is made of known members and numbers only."""
         if isinstance(pattern, dict):
-            return [part for key, value in pattern.items() for part in self._agrees(json, f"{path}.{key}", value)]
+            return [part for key, value in pattern.items() for part in self._agrees(f"{path}.{key}", value)]
         if isinstance(pattern, list):
-            inner = [part for place, value in enumerate(pattern) for part in self._agrees(json, f"{path}[{place}]", value)]
-            return [f"json_array_length({json}, '{path}') = {len(pattern)}", *inner]
+            inner = [part for place, value in enumerate(pattern) for part in self._agrees(f"{path}[{place}]", value)]
+            return [f"json_array_length(r.members, '{path}') = {len(pattern)}", *inner]
+        text = f"json_extract_string(r.members, '{path}')"
         if isinstance(pattern, bool):
-            return [f"json_extract_string({json}, '{path}') = {self._parameter('true' if pattern else 'false')}"]
+            return [f"{text} = {self._parameter('true' if pattern else 'false')}"]
         if isinstance(pattern, str):
-            return [f"json_extract_string({json}, '{path}') = {self._parameter(pattern)}"]
-        return [f"try_cast(json_extract_string({json}, '{path}') AS DOUBLE) = {self._parameter(float(pattern))}"]
+            return [f"{text} = {self._parameter(pattern)}"]
+        return [f"try_cast({text} AS DOUBLE) = {self._parameter(float(pattern))}"]
+
+    # -- lookups
+
+    def _in(self, lookup: _Lookup) -> str:
+        """One lookup, on its own."""
+        joins, texts = self._resolved([lookup.where])
+        where = " AND ".join([*self._within(lookup.table), *texts])
+        row = lookup.row[0] if len(lookup.row) == 1 else f"({', '.join(lookup.row)})"
+        columns = [f"{ALIASES[lookup.table]}.{column}" for column in lookup.key]
+        key = columns[0] if len(columns) == 1 else f"({', '.join(columns)})"
+        return f"({row} IN (SELECT {key} FROM {_from(lookup.table, joins)} WHERE {where}))"
+
+    def _joined(self, name: str, row: tuple[str, ...], lookups: Sequence[_Lookup]) -> str:
+        """A join that gives a row its ``bits``, by number of the lookup."""
+        by_table: dict[tuple[str, tuple[str, ...]], list[tuple[int, _Lookup]]] = {}
+        for number, lookup in enumerate(lookups):
+            by_table.setdefault((lookup.table, lookup.key), []).append((number, lookup))
+        width = range(len(row))
+        keys = ", ".join(f"key_{place}" for place in width)
+        tables = []
+        for (table, key), found in by_table.items():
+            columns = ", ".join(f"{ALIASES[table]}.{column} AS key_{place}" for place, column in enumerate(key))
+            # All tests of this table's rows share the joins they need in their turn.
+            joins, tests = self._resolved([lookup.where for _, lookup in found])
+            bits = " | ".join(f"CASE WHEN {test} THEN {1 << number} ELSE 0 END" for (number, _), test in zip(found, tests, strict=True))
+            where = " AND ".join(self._within(table)) or "true"
+            tables.append(f"SELECT {columns}, ({bits})::BIGINT AS bits FROM {_from(table, joins)} WHERE {where}")
+        on = " AND ".join(f"{name}.key_{place} = {row[place]}" for place in width)
+        return (
+            f"LEFT JOIN (SELECT {keys}, bit_or(bits) AS bits FROM ({' UNION ALL '.join(tables)}) "
+            f"WHERE bits <> 0 GROUP BY {keys}) {name} ON {on}"
+        )
+
+    def _within(self, table: str) -> list[str]:
+        if self._began is None:
+            return []
+        if self._began_names is None:  # a parameter nothing uses would be an error
+            self._began_names = self._parameter(self._began[0]), self._parameter(self._began[1])
+        return [f"{ALIASES[table]}.began BETWEEN {self._began_names[0]} AND {self._began_names[1]}"]
 
     def _parameter(self, value: Any) -> str:
         name = f"{self._prefix}_{len(self.parameters)}"
         self.parameters[name] = value
         return f"${name}"
+
+
+def _holds(source: Source, test: Callable[[str], str]) -> _Formula:
+    return test(source.sql) if isinstance(source, Own) else _lookup(source, test(source.column))
+
+
+def _lookup(source: Other, test: str) -> _Lookup:
+    return _Lookup(source.table, source.row, source.key, f"{source.where} AND {test}" if source.where else test)
+
+
+def _merged(parts: Sequence[_Formula]) -> _Formula:
+    """One of the parts holds. Lookups of the same rows are one: there is a row for which one of the tests holds."""
+    others: list[_Formula] = []
+    same: dict[tuple[str, tuple[str, ...], tuple[str, ...]], list[_Lookup]] = {}
+    for part in parts:
+        if isinstance(part, _Lookup):
+            same.setdefault((part.table, part.row, part.key), []).append(part)
+        else:
+            others.extend(part.parts if isinstance(part, _Any) else [part])
+    for (table, row, key), found in same.items():
+        others.append(_Lookup(table, row, key, found[0].where if len(found) == 1 else _Any(tuple(lookup.where for lookup in found))))
+    return others[0] if len(others) == 1 else _Any(tuple(others))
+
+
+def _lookups(formula: _Formula) -> list[_Lookup]:
+    if isinstance(formula, _Lookup):
+        return [formula]
+    if isinstance(formula, _Not):
+        return _lookups(formula.part)
+    return [lookup for part in formula.parts for lookup in _lookups(part)] if isinstance(formula, _All | _Any) else []
+
+
+def _text(formula: _Formula, found: Callable[[_Lookup], str]) -> str:
+    """The formula as SQL. ``found``: what says that a lookup finds something."""
+    if isinstance(formula, _All | _Any):
+        word = " AND " if isinstance(formula, _All) else " OR "
+        return f"({word.join(_text(part, found) for part in formula.parts)})"
+    if isinstance(formula, _Not):
+        # What is not known does not hold, so its negation does.
+        return f"(NOT coalesce({_text(formula.part, found)}, false))"
+    return found(formula) if isinstance(formula, _Lookup) else formula
+
+
+def _from(table: str, joins: Sequence[str]) -> str:
+    return " ".join([f"{table} {ALIASES[table]}", *joins])
 
 
 def _itself(column: str) -> str:
@@ -316,7 +319,3 @@ def _itself(column: str) -> str:
 
 def _is_set(column: str) -> str:
     return f"({column} IS NOT NULL)"
-
-
-def _any(conditions: Sequence[str]) -> str:
-    return conditions[0] if len(conditions) == 1 else "(" + " OR ".join(conditions) + ")"
