@@ -6,7 +6,7 @@ Source: the API references of GetTraceSummaries and BatchGetTraces, "Using filte
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -37,6 +37,8 @@ BATCH_BYTES = 4 * 1024 * 1024
 
 #: About how many traces ``Sampling`` without a strategy leaves.
 SAMPLE_TRACES = 1000
+#: Parts of a time range, from its end, in which a page is looked for before the whole range is gone through.
+_PARTS = (1 / 64, 1 / 8)
 #: A rate is kept in this many steps.
 _RATE_STEPS = 1_000_000
 
@@ -162,12 +164,7 @@ class Traces:
         self._index.refresh()
         place = self._first_place(query) if token is None else _read_place(token, query)
         scope = _Scope(query, place)
-        condition = self._condition(query, scope)
-        found = self._store.read(
-            f"""{scope.tables} SELECT t.trace_id, t.began, {scope.matched} FROM {scope.rows} AND ({condition.sql if condition else "true"})
-                ORDER BY t.began DESC, t.trace_id DESC LIMIT {PAGE_TRACES + 1}""",
-            scope.parameters | dict(condition.parameters if condition else {}),
-        )
+        found = self._found(query, scope)
         page = self._cut(found[:PAGE_TRACES])
         documents = self._documents([trace_id for trace_id, _, _ in page])
         summaries = []
@@ -177,10 +174,10 @@ class Traces:
                 summary["MatchedEventTime"] = matched
             summaries.append(summary)
         if len(page) == len(found):
-            processed = self._count(scope) if condition else len(page)
+            processed = self._count(scope) if query.expression else len(page)
             return SummaryPage(summaries, processed, query.scanned_from, None)
         last_id, last_began, _ = page[-1]
-        processed = self._count(scope, last_began, last_id) if condition else len(page)
+        processed = self._count(scope, last_began, last_id) if query.expression else len(page)
         return SummaryPage(summaries, processed, last_began, make_token([place.snapshot, place.rate, last_began, last_id], query))
 
     def batch(self, trace_ids: Sequence[str], token: str | None = None) -> TracePage:
@@ -222,15 +219,34 @@ class Traces:
         count = self._count(_Scope(query, _Place(snapshot, _RATE_STEPS)))
         return _Place(snapshot, math.ceil(_RATE_STEPS * min(1.0, SAMPLE_TRACES / max(count, 1))))
 
-    def _condition(self, query: SummaryQuery, scope: _Scope) -> Condition | None:
-        if not query.expression:
-            return None
-        if query.by == "TraceId":
-            began = (scope.parameters["floor"], query.end)
-        else:
+    def _found(self, query: SummaryQuery, scope: _Scope) -> list[tuple[str, float, float | None]]:
+        """The first traces of the scope that the query's expression picks, one more than a page holds where there are more."""
+        found: list[tuple[str, float, float | None]] = []
+        for first, last in self._stretches(query, scope):
+            condition = self._filters.condition(query.expression, began=(first, last)) if query.expression else None
+            found = self._store.read(
+                f"""{scope.tables} SELECT t.trace_id, t.began, {scope.matched} FROM {scope.rows}
+                    AND t.began BETWEEN $first AND $last AND ({condition.sql if condition else "true"})
+                    ORDER BY t.began DESC, t.trace_id DESC LIMIT {PAGE_TRACES + 1}""",
+                scope.parameters | {"first": first, "last": last} | dict(condition.parameters if condition else {}),
+            )
+            if len(found) > PAGE_TRACES:
+                break
+        return found
+
+    def _stretches(self, query: SummaryQuery, scope: _Scope) -> Iterator[tuple[float, float]]:
+        """When the traces that are looked at began, first and last: what is left of the range, and before that the end of it.
+
+        What begins last comes first in an answer: where that fills a page, nothing else has to be looked at.
+        """
+        if query.by != "TraceId":
             ((first, last),) = self._store.read(f"{scope.tables} SELECT min(t.began), max(t.began) FROM {scope.rows}", scope.parameters)
-            began = (first or 0.0, last or 0.0)
-        return self._filters.condition(query.expression, began=began)
+            yield first or 0.0, last or 0.0
+            return
+        first, last = float(scope.parameters["floor"]), min(query.end, float(scope.parameters.get("began", math.inf)))
+        for part in _PARTS:
+            yield last - (last - first) * part, last
+        yield first, last
 
     def _count(self, scope: _Scope, began: float | None = None, trace_id: str = "") -> int:
         """Traces in the scope; down to this one, where one is given."""
