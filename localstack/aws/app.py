@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+import duckdb
 import orjson
 
 from localstack.aws.errors import AwsError, not_implemented
@@ -83,6 +84,10 @@ class Application:
             return service.error(error)
         except StoreClosed:
             return service.error(AwsError("ServiceUnavailableException", "The local AWS is stopping; send this again", 503))
+        except duckdb.OutOfMemoryException:
+            log.warning("%s of %s needs more memory than DuckDB may take", operation, service.name)
+            message = f"{operation} needs more memory than the local AWS may take at once; ask for a shorter time range"
+            return service.error(AwsError("ServiceUnavailableException", message, 503))
         except Exception:
             log.exception("%s of %s failed", operation, service.name)
             return service.error(AwsError("InternalFailure", f"{operation} failed inside the local AWS; its log says why (make logs)", 500))
