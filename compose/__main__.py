@@ -38,23 +38,23 @@ def _up(settings: Settings, _arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _init_xray(settings: Settings, prefix: str) -> int:
+def _init_xray(settings: Settings, prefix: str, typed_endpoint: str = "") -> int:
     """Sampling rule and group. What goes wrong is said; nothing else depends on them."""
     from compose import init
 
     if not init.wanted(settings):
         return 0
     try:
-        return 0 if init.ensure(settings, lambda text: say(f"{prefix}: {text}")) else 1
+        return 0 if init.ensure(settings, lambda text: say(f"{prefix}: {text}"), typed_endpoint=typed_endpoint) else 1
     except init.InitError as error:
         say(f"{prefix}: neither sampling rule nor group were looked after: {error}")
         return 1
 
 
-def _init(settings: Settings, _arguments: argparse.Namespace) -> int:
+def _init(settings: Settings, arguments: argparse.Namespace) -> int:
     if Backend.XRAY not in settings.backends:
         say("init: nothing to make, xray is not in BACKENDS")
-    return _init_xray(settings, "init")
+    return _init_xray(settings, "init", arguments.typed_endpoint)
 
 
 def _down(settings: Settings, _arguments: argparse.Namespace) -> int:
@@ -149,7 +149,13 @@ def _parser() -> argparse.ArgumentParser:
     add("down", _down, "end every process of this sandbox")
     add("status", _status, "what runs")
     add("doctor", _doctor, "what could keep it from running, each with the next command")
-    add("init", _init, "make the sampling rule and the group in X-Ray, where they are missing")
+    init = add("init", _init, "make the sampling rule and the group in X-Ray, where they are missing")
+    init.add_argument(
+        "--typed-endpoint",
+        default="",
+        metavar="URL",
+        help="X-Ray's address for the commands it prints, where it differs from XRAY_ENDPOINT",
+    )
     add("clean", _clean, "down, then remove databases, queues, logs and runs")
     add("hint", _hint, "what to do with a running sandbox")
     logs = add("logs", _logs, "the last lines of one process's log, or of all")

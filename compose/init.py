@@ -54,10 +54,11 @@ def wanted(settings: Settings) -> bool:
     return Backend.XRAY in settings.backends
 
 
-def ensure(settings: Settings, say: Say, patience: float = PATIENCE) -> bool:
+def ensure(settings: Settings, say: Say, patience: float = PATIENCE, typed_endpoint: str = "") -> bool:
     """Make what is missing. True when all is as it should be, False when something there differs.
 
     Safe to repeat, and for two to do at once. Waits at most about ``patience`` seconds for an X-Ray that does not answer.
+    ``typed_endpoint``: where X-Ray is for the person who types the commands, if that is not where it is for this process.
 
     Raises:
         InitError: X-Ray does not answer, refuses, or the rule's file cannot be used.
@@ -70,7 +71,7 @@ def ensure(settings: Settings, say: Say, patience: float = PATIENCE) -> bool:
         if not told:
             say(f"the commands that follow can be typed by hand, after:\n  {environment(settings)}")
         told = True
-        say(f"{text}:\n  {command(settings, *arguments)}")
+        say(f"{text}:\n  {command(typed_endpoint or settings.xray_endpoint, *arguments)}")
 
     right = True
     for thing in (_sampling_rule(), _group()):
@@ -102,10 +103,9 @@ def environment(settings: Settings) -> str:
     return shlex.join(["export", *(f"{name}={value}" for name, value in variables.items())])
 
 
-def command(settings: Settings, *arguments: str) -> str:
-    """``aws xray …`` as it is typed in the project's folder; against the settings' X-Ray where that is not the region's own."""
-    endpoint = ("--endpoint-url", settings.xray_endpoint) if settings.xray_endpoint else ()
-    return shlex.join(["aws", "xray", *arguments, *endpoint])
+def command(endpoint: str, *arguments: str) -> str:
+    """``aws xray …`` as it is typed in the project's folder. ``endpoint``: empty for the region's own."""
+    return shlex.join(["aws", "xray", *arguments, *(("--endpoint-url", endpoint) if endpoint else ())])
 
 
 # --- What is made --------------------------------------------------------------------------------------------------

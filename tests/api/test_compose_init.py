@@ -52,9 +52,9 @@ def _state(xray: Any) -> tuple[dict[str, Any], str]:
     return {name: rule[name] for name in RULE}, _groups(xray)[init.GROUP]["FilterExpression"]
 
 
-def _run(settings: Settings, patience: float = init.PATIENCE) -> tuple[bool, str]:
+def _run(settings: Settings, typed_endpoint: str = "") -> tuple[bool, str]:
     said: list[str] = []
-    return init.ensure(settings, said.append, patience), "\n".join(said)
+    return init.ensure(settings, said.append, typed_endpoint=typed_endpoint), "\n".join(said)
 
 
 def _typed(said: str) -> list[list[str]]:
@@ -135,6 +135,13 @@ def test_one_that_is_missing_is_made_beside_one_that_is_there(aws: Vendor, xray:
     assert "made group Cruddur" in said
 
 
+def test_the_commands_go_where_the_person_finds_x_ray(aws: Vendor, xray: Any) -> None:
+    """As in Docker, where this process calls X-Ray by a name that only containers know."""
+    _, said = _run(aws.settings, "http://127.0.0.1:14566")
+    assert [words[-2:] for words in _typed(said)] == [["--endpoint-url", "http://127.0.0.1:14566"]] * 2
+    assert len(_groups(xray)) == 2
+
+
 def test_an_x_ray_that_does_not_answer_is_given_up_in_time() -> None:
     settings = hermetic_settings(xray_endpoint=f"http://127.0.0.1:{free_port()}")
     with pytest.raises(init.InitError, match=r"X-Ray \(http://127.0.0.1:\d+\) does not answer: .*; next: make up, then: make init"):
@@ -182,7 +189,7 @@ def test_without_credentials_online_it_says_where_they_go(aws: Vendor, monkeypat
 
 def test_online_the_commands_go_to_the_regions_own_x_ray_and_show_no_key() -> None:
     settings = hermetic_settings(mode="online", aws_region="eu-west-1", aws_access_key_id="AKIAREAL", aws_secret_access_key="secret")
-    assert "--endpoint-url" not in init.command(settings, "get-groups")
+    assert init.command(settings.xray_endpoint, "get-groups") == "aws xray get-groups"
     assert init.environment(settings) == "export AWS_DEFAULT_REGION=eu-west-1"
 
 
