@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from threading import Thread
 from typing import Any
 
 from aws_xray_sdk.core import xray_recorder
@@ -24,6 +25,10 @@ from services.telemetry.identity import current
 
 #: The SDK asks for rules every 300 s, also after a failed attempt. Until the first answer, ask again after this many seconds.
 _FIRST_ANSWER_RETRY = 2.0
+
+#: The SDK hears that a rule has changed in the answer to its reports, and reports only while requests come. After this many seconds
+#: without one the rules may be minutes old, so the next request has them fetched again.
+_QUIET = 10.0
 
 
 class _OncePerOutage(logging.Filter):
@@ -69,13 +74,16 @@ class XRayRules:
         )
         self._sampler.load_settings(daemon, Context(context_missing="IGNORE_ERROR"))
         self._sampler.start()
-        self._next_try = 0.0
+        self._fetched = self._decided = float("-inf")
 
     def decide(self, host: str, method: str, path: str) -> str | bool:
         """Ask the rules about one request: the name of the rule that samples it, True for a fallback's yes, or False."""
-        if not self._sampler._cache.rules and time.monotonic() > self._next_try:
-            self._next_try = time.monotonic() + _FIRST_ANSWER_RETRY
-            self._sampler._rule_poller.wake_up()
+        now = time.monotonic()
+        if now - self._decided > _QUIET or (not self._sampler._cache.rules and now - self._fetched > _FIRST_ANSWER_RETRY):
+            self._fetched = now
+            # The SDK's own thread would look up to a second later. The request does not wait.
+            Thread(target=self._sampler._rule_poller._refresh_cache, name="sampling-rules", daemon=True).start()
+        self._decided = now
         decision: str | bool = self._sampler.should_trace({"host": host, "method": method, "path": path, "service": self._service})
         return decision
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
 import duckdb
 import pytest
 
 from compose.settings import SignalPath
 from tests.sandbox import Sandbox
+from tests.waiting import until
 
 #: Verdicts that say "as expected".
 AS_EXPECTED = {"seen", "not-expected", "not-sampled"}
@@ -33,6 +36,23 @@ def differing(report: dict[str, Any]) -> list[tuple[str, str, str]]:
     return sorted((row["path"], row["verdict"], row["trace_id"]) for row in report["not_as_expected"])
 
 
+def requests_by_rule(sandbox: Sandbox) -> Counter[str]:
+    """How many requests the X-Ray SDK has reported, by the sampling rule that they matched."""
+    settings = sandbox.settings()
+    xray: Any = boto3.client(
+        "xray",
+        endpoint_url=settings.xray_endpoint,
+        region_name=settings.aws_region,
+        aws_access_key_id=settings.aws_access_key_id,
+        aws_secret_access_key=settings.aws_secret_access_key.get_secret_value(),
+    )
+    requests: Counter[str] = Counter()
+    for page in xray.get_paginator("get_sampling_statistic_summaries").paginate():
+        for summary in page["SamplingStatisticSummaries"]:
+            requests[summary["RuleName"]] += summary["RequestCount"]
+    return requests
+
+
 def test_every_request_arrives_on_all_six_paths(sandbox: Sandbox) -> None:
     run = sandbox.load(requests=300)
     report = sandbox.compare(run, status=0)
@@ -48,9 +68,22 @@ def test_every_request_arrives_on_all_six_paths(sandbox: Sandbox) -> None:
 
 
 def test_the_backends_sampling_decides_when_asked_to(sandbox: Sandbox) -> None:
-    """With SAMPLING=rules the ledger holds each SDK's decision, and what was not sampled is not called lost."""
+    """With SAMPLING=rules the ledger holds each SDK's decision, and what was not sampled is not called lost.
+
+    For X-Ray the sandbox's own rule decides, which `up` has made.
+    """
+    before = requests_by_rule(sandbox)
     run = sandbox.load(requests=200, sampling="rules")
     report = sandbox.compare(run, status=0)
+
+    def all_reported() -> Counter[str]:
+        found = requests_by_rule(sandbox) - before
+        return found if found.total() == 200 else Counter()
+
+    reported = until(all_reported, 20, "the X-Ray SDK's reports of 200 requests")
+    # The first few may have come before the rules of now: the sandbox's processes start before its rule is made.
+    assert reported.keys() <= {"Cruddur", "Default"}
+    assert reported["Cruddur"] >= 180
     for name in ("xray/sdk", "xray/otlp", "honeycomb/otlp"):
         assert report["paths"][name]["verdicts"]["not-sampled"] > 0, name
         assert report["paths"][name]["verdicts"]["seen"] > 0, name
