@@ -31,7 +31,7 @@ class World:
     def __init__(self, state: State) -> None:
         self.xray = state.xray
         self.clock = Clock()
-        self.insights = Insights(state.store, state.xray.index, state.xray.graphs, state.xray.groups, self.clock)
+        self.insights = Insights(state.store, state.xray.index, state.xray.graphs, state.xray.groups, state.xray.filters, self.clock)
         group = self.xray.groups.create("shop", 'service("api")', {"InsightsEnabled": True}, {})
         self.arn = group["GroupARN"]
 
@@ -169,6 +169,15 @@ def test_a_group_that_names_one_that_is_gone_is_told_and_others_go_on(world: Wor
         world.insights.of_group(nested["GroupARN"])
     assert world.insights.get(found.id) == found, "what was found stays"
     assert len(world.found()) == 1
+
+
+def test_a_group_may_be_chosen_by_root_causes(world: World) -> None:
+    """Which are derived when an expression asks for them: here too."""
+    group = world.xray.groups.create("caused", 'rootcause.responsetime.service { name = "api" }', {"InsightsEnabled": True}, {})
+    world.requests(60, ok=0, faults=20)
+    world.clock.now = START + 70 * MINUTE
+    assert [(one.start, one.end) for one in world.insights.of_group(group["GroupARN"])] == [(one.start, one.end) for one in world.found()]
+    assert world.minutes() == [(60, 61)]
 
 
 def test_insights_go_with_their_group(world: World) -> None:

@@ -29,7 +29,8 @@ import orjson
 
 from localstack.aws.xray.anomalies import BASELINE_MINUTES, CALM_MINUTES, MINUTE, Anomaly, Incident, Minute, find, incidents
 from localstack.aws.xray.facts import Service
-from localstack.aws.xray.filters import Condition, FilterError, compile
+from localstack.aws.xray.filters import Condition, FilterError
+from localstack.aws.xray.filters.selecting import Filters
 from localstack.aws.xray.graphs import Graph, Graphs, Selection, in_range
 from localstack.aws.xray.groups import Groups
 from localstack.aws.xray.index import Index
@@ -103,11 +104,14 @@ class Insight:
 class Insights:
     """The insights of one account in one region."""
 
-    def __init__(self, store: Store, index: Index, graphs: Graphs, groups: Groups, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, store: Store, index: Index, graphs: Graphs, groups: Groups, filters: Filters, clock: Callable[[], float] = time.time
+    ) -> None:
         self._store = store
         self._index = index
         self._graphs = graphs
         self._groups = groups
+        self._filters = filters
         self._clock = clock
         self._lock = threading.Lock()
         # Of each group, what was there when it was last looked at.
@@ -176,7 +180,7 @@ class Insights:
 
     def _condition(self, group: Mapping[str, Any]) -> Condition | None:
         expression = group.get("FilterExpression")
-        return compile(expression, self._groups.expression) if expression else None
+        return self._filters.condition(expression) if expression else None
 
     def _find(self, condition: Condition | None, until: int) -> list[Insight]:
         """What the traces say, without ids."""

@@ -35,7 +35,7 @@ class XRay:
         self.traces = Traces(store, self.index, self.filters)
         self.graphs = Graphs(store, self.index)
         self.timeseries = TimeSeries(store, self.index)
-        self.insights = Insights(store, self.index, self.graphs, self.groups)
+        self.insights = Insights(store, self.index, self.graphs, self.groups, self.filters)
         self.encryption = Encryption(store, region)
         self.policies = Policies(store)
         self.retrievals = Retrievals(store)
