@@ -56,6 +56,7 @@ class Emitter(UDPEmitter):  # type: ignore[misc]
 
     def _send(self, entity: Any) -> None:
         fields = entity.to_dict()
+        _account_for_fault(fields)
         document = _encode(fields)
         if self._sent(entity, document):
             return
@@ -110,6 +111,16 @@ class Emitter(UDPEmitter):  # type: ignore[misc]
                 )
                 return True
         return False
+
+
+def _account_for_fault(fields: dict[str, Any]) -> None:
+    """Give a fault that was set by hand a cause, without exceptions: the Collector's receiver tells faults from causes and HTTP statuses
+    alone, and drops the flag (docs/xray-daemon.md). X-Ray shows nothing else.
+    """
+    if fields.get("fault") and fields.get("http", {}).get("response", {}).get("status", 0) < 500:
+        fields.setdefault("cause", {"exceptions": []})
+    for subsegment in fields.get("subsegments", ()):
+        _account_for_fault(subsegment)
 
 
 def _encode(value: Any) -> bytes:

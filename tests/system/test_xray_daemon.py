@@ -358,6 +358,22 @@ def test_a_segment_that_is_too_large_is_sent_in_parts(application: Application, 
     assert (tally.accepted, tally.delivered, tally.given_up) == (4, 4, 0)
 
 
+def test_a_fault_set_by_hand_arrives(application: Application, parts: Topology) -> None:
+    """The receiver drops the flag of a segment without cause or HTTP status of one; the services' emitter accounts for it."""
+
+    def work(recorder: AWSXRayRecorder) -> None:
+        recorder.current_segment().add_fault_flag()
+        with recorder.in_subsegment("outer"), recorder.in_subsegment("inner") as inner:
+            inner.add_fault_flag()
+
+    application.request(work)
+    until(lambda: len(parts.aws.documents) == 3, 10, "a segment and two subsegments")
+    found = {document["name"]: document for document in parts.aws.documents}
+    assert {name: document["fault"] for name, document in found.items()} == {"Cruddur": True, "outer": False, "inner": True}
+    assert found["Cruddur"]["http"]["response"]["status"] == 200
+    assert not any("cause" in document for document in found.values())
+
+
 def test_metadata_that_is_too_large_gives_way_and_the_segment_is_kept(
     application: Application, parts: Topology, caplog: pytest.LogCaptureFixture
 ) -> None:
