@@ -3,14 +3,13 @@
 Source: "Configuring sampling rules", "Using X-Ray service sampling with the REST API" and "Configuring adaptive sampling" in the X-Ray
 developer guide, and the API reference of GetSamplingTargets. Rules are only stored here; clients match requests against them.
 
-How X-Ray divides a reservoir and when it boosts a rate it does not say; :func:`shares` and :func:`boost_rate` are ours.
+How X-Ray divides a reservoir and when it boosts a rate it does not say; see :mod:`localstack.aws.xray.quotas`.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +20,7 @@ import orjson
 from localstack.aws import tags
 from localstack.aws.accounts import ACCOUNT_ID
 from localstack.aws.errors import AwsError
+from localstack.aws.xray.quotas import INTERVAL_SECONDS, boost_rate, shares
 from localstack.store import Store
 
 SCHEMA = (
@@ -44,22 +44,19 @@ BOOST_SCHEMA = (
 DEFAULT_RULE = "Default"
 MAX_RULES = 25
 
-#: Seconds after which a client shall report again.
-INTERVAL_SECONDS = 10
 #: A client that reported this long ago still holds its share: reports come every INTERVAL_SECONDS and a little.
 CLIENT_SECONDS = 2 * INTERVAL_SECONDS
 #: How long a quota is good for: over the next report, so that there is no gap.
 QUOTA_SECONDS = 2 * INTERVAL_SECONDS
-#: Statistics are summed up over windows of this length ("for a 10-second window"), and kept for that long.
+#: Statistics are summed up over windows of this length: "for a 10-second window".
 SUMMARY_SECONDS = 10
+#: How long they are kept.
 STATISTICS_SECONDS = 24 * 3600
 #: How far ahead a client's clock may be, as for signatures; what it reports later than that has no place in a window.
 CLOCK_SECONDS = 300
 
 #: "Brief sampling boosts (up to 1 minute)".
 BOOST_SECONDS = 60
-#: Anomalous requests that shall be recorded an interval: one a second, as the Default rule's reservoir has it. Ours.
-ANOMALIES_WANTED = INTERVAL_SECONDS
 
 #: What a rule may not leave to the service model, where the member's type says nothing.
 _RANGES = {"Priority": (1, 9999), "FixedRate": (0, 1), "ReservoirSize": (0, 2**31 - 1)}
@@ -186,7 +183,7 @@ class Sampling:
         """Take what clients report of their sampling, and answer each with its quota for the next interval.
 
         ``statistics``, ``boosts``: SamplingStatisticsDocuments and SamplingBoostStatisticsDocuments of the API. A rule's reservoir
-        is shared among the clients that reported within CLIENT_SECONDS, see :func:`shares`; a client that goes away is
+        is shared among the clients that reported within CLIENT_SECONDS, see ``quotas.shares``; a client that goes away is
         forgotten when the quota it was last given has expired, so that the quotas that count never add up to more.
         """
         now = self._clock()
@@ -260,42 +257,6 @@ class Sampling:
         if not str(arn).startswith(self._arn):
             raise AwsError("InvalidRequestException", f"RuleARN {arn} is not that of a sampling rule; it begins with {self._arn}")
         return str(arn).removeprefix(self._arn)
-
-
-def shares(reservoir: int, demands: Mapping[str, int]) -> dict[str, int]:
-    """Divide ``reservoir``, requests a second, among clients with these ``demands``, requests a second each. Pure.
-
-    Max-min fair: nobody gets less than the smaller of its demand and an even share, and what some do not need goes to those who
-    need more. What nobody needs is divided evenly, for bursts. Where it does not divide, the first clients by id get one more. The
-    shares add up to the reservoir.
-    """
-    if not demands:
-        return {}
-    granted: dict[str, int] = {}
-    left = reservoir
-    waiting = deque(sorted(demands, key=lambda client: demands[client]))
-    while waiting and demands[waiting[0]] <= left // len(waiting):
-        granted[waiting[0]] = demands[waiting[0]]
-        left -= demands[waiting.popleft()]
-    clients = sorted(waiting or demands)
-    each, rest = divmod(left, len(clients))
-    for number, client in enumerate(clients):
-        granted[client] = granted.get(client, 0) + each + (number < rest)
-    return granted
-
-
-def boost_rate(fixed_rate: float, max_rate: float, anomalies: int, sampled: int) -> float | None:
-    """The rate that would record ANOMALIES_WANTED of an interval's anomalous requests; None where no boost is called for. Pure.
-
-    ``anomalies``: anomalous requests all services reported for the rule in the last interval, ``sampled``: how many of them were
-    recorded. "X-Ray calculates the minimum boost needed to capture error traces. If your baseline rate captures enough data, no
-    boost occurs"; the result lies above ``fixed_rate`` and is at most ``max_rate``.
-    """
-    wanted = min(anomalies, ANOMALIES_WANTED)
-    if sampled >= wanted:
-        return None
-    rate = min(wanted / anomalies, max_rate)
-    return rate if rate > fixed_rate else None
 
 
 def _sort_out(
