@@ -13,6 +13,8 @@ from typing import Any
 
 import boto3
 import botocore.config
+import botocore.exceptions
+import pytest
 
 from tests.api.aws_answers import Members, checked
 from tests.api.servers import Vendor
@@ -58,6 +60,15 @@ def aws_cli(vendor: Vendor, home: Path, *arguments: str, **variables: str) -> su
     return subprocess.run(
         [str(program), *arguments], env=environment | variables, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120
     )
+
+
+def refused(call: Any, code: str, words: str, status: int = 400) -> None:
+    """The call must fail with this error, in whose message these words stand."""
+    with pytest.raises(botocore.exceptions.ClientError) as caught:
+        call()
+    assert caught.value.response["Error"]["Code"] == code
+    assert words in caught.value.response["Error"]["Message"]
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == status
 
 
 def trace_id(epoch: float | None = None) -> str:

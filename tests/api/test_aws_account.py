@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import botocore.exceptions
 import pytest
 
-from tests.api.aws_clients import client
+from tests.api.aws_clients import client, refused
 from tests.api.servers import Vendor, start_vendor
 from tests.waiting import until
 
@@ -29,14 +28,6 @@ def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vendor]:
 @pytest.fixture(scope="module")
 def xray(aws: Vendor) -> Any:
     return client(aws, "xray")
-
-
-def refused(call: Any, code: str, words: str, status: int = 400) -> None:
-    with pytest.raises(botocore.exceptions.ClientError) as caught:
-        call()
-    assert caught.value.response["Error"]["Code"] == code
-    assert words in caught.value.response["Error"]["Message"]
-    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == status
 
 
 def policy(*statements: dict[str, Any], **members: Any) -> str:

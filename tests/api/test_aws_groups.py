@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.api.aws_clients import client
+from tests.api.aws_clients import client, refused
 from tests.api.servers import Vendor, start_vendor
-from tests.api.test_aws_xray import refused
 
 OFF = {"InsightsEnabled": False, "NotificationsEnabled": False}
 EXPRESSION = 'service("Cruddur")'

@@ -15,9 +15,8 @@ from botocore.auth import SigV4Auth, SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from tests.api.aws_clients import aws_cli, client, get_trace, put, segment, trace_id
+from tests.api.aws_clients import aws_cli, client, get_trace, put, refused, segment, trace_id
 from tests.api.servers import Vendor, start_vendor
-from tests.api.test_aws_xray import refused
 
 
 @pytest.fixture(scope="module")

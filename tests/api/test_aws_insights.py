@@ -11,9 +11,8 @@ import orjson
 import pytest
 
 from localstack.aws.xray.anomalies import CALM_MINUTES
-from tests.api.aws_clients import client, segment_id, trace_id
+from tests.api.aws_clients import client, refused, segment_id, trace_id
 from tests.api.servers import Vendor, start_vendor
-from tests.api.test_aws_xray import refused
 
 #: Requests a minute; some of them are for another service than the one that fails.
 PAYMENTS, SEARCHES = 12, 6

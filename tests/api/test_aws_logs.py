@@ -14,9 +14,8 @@ import pytest
 import requests
 import watchtower
 
-from tests.api.aws_clients import client
+from tests.api.aws_clients import client, refused
 from tests.api.servers import Vendor, start_vendor
-from tests.api.test_aws_xray import refused
 
 DAY = 24 * 3600 * 1000
 

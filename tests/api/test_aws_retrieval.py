@@ -8,11 +8,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import botocore.exceptions
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
-from tests.api.aws_clients import client, put, segment, segment_id, trace_id
+from tests.api.aws_clients import client, put, refused, segment, segment_id, trace_id
 from tests.api.servers import Vendor, start_vendor
 from tests.api.xray_otlp import PROTOBUF, SignedSession, attributes, export, new_trace, span, to_cloudwatch_logs, xray_form
 from tests.waiting import until
@@ -29,14 +28,6 @@ def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vendor]:
 @pytest.fixture(scope="module")
 def xray(aws: Vendor) -> Any:
     return client(aws, "xray")
-
-
-def refused(call: Any, code: str, words: str, status: int = 400) -> None:
-    with pytest.raises(botocore.exceptions.ClientError) as caught:
-        call()
-    assert caught.value.response["Error"]["Code"] == code
-    assert words in caught.value.response["Error"]["Message"]
-    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == status
 
 
 def send(vendor: Vendor, *spans: Any, **resource: Any) -> None:

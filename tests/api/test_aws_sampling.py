@@ -17,10 +17,9 @@ import pytest
 from aws_xray_sdk.core.sampling.sampler import DefaultSampler
 
 from compose.settings import ROOT
-from tests.api.aws_clients import client
+from tests.api.aws_clients import client, refused
 from tests.api.samplers import SamplerProcess
 from tests.api.servers import START_SECONDS, Vendor, start_vendor
-from tests.api.test_aws_xray import refused
 from tests.waiting import until
 
 RULE: dict[str, Any] = {

@@ -7,11 +7,10 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import botocore.exceptions
 import pytest
 import requests
 
-from tests.api.aws_clients import client, get_trace, put, segment, segment_id, summaries, trace_id
+from tests.api.aws_clients import client, get_trace, put, refused, segment, segment_id, summaries, trace_id
 from tests.api.servers import Vendor, start_vendor
 
 
@@ -24,14 +23,6 @@ def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vendor]:
 @pytest.fixture(scope="module")
 def xray(aws: Vendor) -> Any:
     return client(aws, "xray")
-
-
-def refused(call: Any, code: str, words: str, status: int = 400) -> None:
-    with pytest.raises(botocore.exceptions.ClientError) as caught:
-        call()
-    assert caught.value.response["Error"]["Code"] == code
-    assert words in caught.value.response["Error"]["Message"]
-    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == status
 
 
 def summary_of(xray: Any, trace: str) -> dict[str, Any]:
