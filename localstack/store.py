@@ -21,7 +21,7 @@ import queue
 import re
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -348,6 +348,24 @@ def registered(db: duckdb.DuckDBPyConnection, rows: pa.Table) -> Iterator[str]:
             db.unregister("appended")
         raise
     db.unregister("appended")
+
+
+def row_ranges(rows: Iterable[tuple[int, int]], most: int) -> list[tuple[int, int]]:
+    """Ranges of row ids that hold just these rows, ``(rowid, bytes)`` in ascending order, each of ``most`` bytes or of one row.
+
+    DuckDB reads 2,048 rows of a column at a time, of long texts more than its memory limit; of all conditions only one on a range of
+    ``rowid`` (or that a column equals a constant) keeps it from those that are not wanted.
+    """
+    ranges: list[tuple[int, int]] = []
+    room = 0
+    for row, size in rows:
+        room -= size
+        if ranges and row == ranges[-1][1] + 1 and room >= 0:
+            ranges[-1] = (ranges[-1][0], row)
+        else:
+            ranges.append((row, row))
+            room = most - size
+    return ranges
 
 
 def _first_line(error: Exception) -> str:

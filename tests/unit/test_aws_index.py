@@ -308,6 +308,26 @@ def test_a_trace_that_cannot_be_derived_holds_up_no_other(tmp_path: Path, caplog
     store.close()
 
 
+def test_documents_that_do_not_fit_into_memory_together_are_indexed(tmp_path: Path) -> None:
+    """Documents of one trace and their subsegments, in a database that has less memory than DuckDB reads of either at a time."""
+    store = Store(tmp_path / "aws.duckdb", APPLICATION, MIGRATIONS, memory_limit="64MB", inserts={"segment": SegmentInsert()})
+    segments = Segments(store, Spans(store, Destinations(store, "us-east-1")))
+    trace_id = f"1-{NOW:08x}-{'7':0>24}"
+    for first in range(0, 1000, 50):
+        documents = []
+        for number in range(first, first + 50):
+            # Not the same text again and again, which the file would keep once.
+            metadata = {"default": {"UserData": random.Random(number).randbytes(10_000).hex()}}
+            times = {"start_time": NOW + number / 1000, "end_time": NOW + 2}
+            inner = {"id": f"{number + 5000:016x}", "name": "inner", "namespace": "remote", "metadata": metadata, **times}
+            documents.append({"id": f"{number + 1:016x}", "trace_id": trace_id, "name": "outer", "subsegments": [inner], **times})
+        assert segments.put([json.dumps(document) for document in documents]) == []
+    Index(store).refresh()
+    counted = store.read("SELECT inferred, count(DISTINCT id) FROM xray_node GROUP BY inferred ORDER BY inferred")
+    assert counted == [(False, 1000), (True, 1000)]
+    store.close()
+
+
 def test_what_no_longer_grows_is_indexed_without_a_reading(tmp_path: Path) -> None:
     store = open_store(tmp_path / "aws.duckdb")
     segments, index = Segments(store, Spans(store, Destinations(store, "us-east-1"))), Index(store)

@@ -13,6 +13,7 @@ import orjson
 
 from localstack.aws.xray.entities import CALLS
 from localstack.aws.xray.facts import AWS_PREFIX, DATABASE_TYPE, MAX_ANNOTATIONS, REMOTE_TYPE, RESOURCES, SERVICES
+from localstack.store import row_ranges
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,7 @@ _COLUMNS = ",\n".join(
         "annotations": "e.annotations",
         "exceptions": "e.cause.exceptions",
         "subsegments": "e.subsegments",
+        "embedded": "coalesce(len(e.subsegments), 0)",
     }.items()
 )
 
@@ -131,27 +133,29 @@ _DIRTY = """
 
 #: Their documents, each an entity of level 0. What was checked and kept in columns is taken from there.
 _DOCUMENTS = f"""
-    CREATE OR REPLACE TEMP TABLE derived_entity AS
-    SELECT trace, id_bits AS document, 0 AS level, id_bits AS id, TRY_CAST('0x' || parent_id AS UBIGINT) AS parent,
+    SELECT trace, bytes, id_bits AS document, 0 AS level, id_bits AS id, TRY_CAST('0x' || parent_id AS UBIGINT) AS parent,
            NOT independent AS segment, trace_time, first_commit, name, start_time, end_time, {_COLUMNS}
     FROM (
-        SELECT trace, id_bits, parent_id, independent, trace_time, first_commit, name, start_time, end_time,
+        SELECT trace, bytes, id_bits, parent_id, independent, trace_time, first_commit, name, start_time, end_time,
                {_transform("document", _ENTITY)} AS e
-        FROM segment WHERE trace IN (FROM derived_dirty)
+        FROM segment WHERE trace IN (FROM derived_dirty) AND rowid BETWEEN $first AND $last
     )
 """
 
 #: What is embedded one level below. An independent subsegment takes the place of what its parent held of it.
 _EMBEDDED = f"""
-    INSERT INTO derived_entity
+    INSERT INTO derived_entity BY NAME
     WITH embedded AS (
-        SELECT trace, document, id AS parent, {_transform("child", _ENTITY)} AS e
-        FROM (SELECT trace, document, id, unnest(subsegments) AS child FROM derived_entity WHERE level = $level)
+        SELECT trace, document, id AS parent, strlen(child::VARCHAR) AS bytes, {_transform("child", _ENTITY)} AS e
+        FROM (
+            SELECT trace, document, id, unnest(subsegments) AS child
+            FROM derived_entity WHERE level = $level AND rowid BETWEEN $first AND $last
+        )
         WHERE starts_with(child::VARCHAR, '{{')
     ), identified AS (
         SELECT *, TRY_CAST('0x' || {_text("e.id")} AS UBIGINT) AS id, {_text("e.name")} AS name FROM embedded
     )
-    SELECT trace, document, $level + 1 AS level, id, parent, false AS segment, NULL AS trace_time, NULL AS first_commit,
+    SELECT trace, bytes, document, $level + 1 AS level, id, parent, false AS segment, NULL AS trace_time, NULL AS first_commit,
            name, e.start_time, CASE WHEN {_true("e.in_progress")} THEN NULL ELSE e.end_time END AS end_time, {_COLUMNS}
     FROM identified ANTI JOIN (SELECT trace, id, parent FROM derived_entity WHERE level = 0 AND NOT segment) sent USING (trace, id, parent)
     WHERE id IS NOT NULL AND name IS NOT NULL AND e.start_time IS NOT NULL
@@ -321,17 +325,30 @@ _TABLES = ("xray_trace", "xray_node", "xray_edge", "xray_annotation", "xray_fail
 _TEMPORARY = ("derived_dirty", "derived_entity", "derived_owner", "derived_segment", "derived_call", "derived_trace")
 
 
-def derive(db: duckdb.DuckDBPyConnection, changed: Changed) -> None:
-    """Derive the traces that changed again, as a whole, within a transaction of the caller's."""
+#: What ``sparing`` reads of a table at once, in bytes of JSON.
+_RANGE_BYTES = 2 * 1024 * 1024
+_EVERYTHING = [(0, 2**63 - 1)]
+
+
+def derive(db: duckdb.DuckDBPyConnection, changed: Changed, sparing: bool = False) -> None:
+    """Derive the traces that changed again, as a whole, within a transaction of the caller's.
+
+    ``sparing``: with little memory, whatever the size of the documents; slower.
+    """
     db.execute(_DIRTY, {"after": changed.after, "upto": changed.upto, "parts": changed.parts, "part": changed.part})
     ((first, last),) = db.execute("SELECT min(began), max(began) FROM xray_trace WHERE trace IN (FROM derived_dirty)").fetchall()
     if first is not None:
         for table in _TABLES:
             db.execute(f"DELETE FROM {table} WHERE trace IN (FROM derived_dirty) AND began BETWEEN ? AND ?", [first, last])
-    db.execute(_DOCUMENTS)
+    db.execute(f"CREATE OR REPLACE TEMP TABLE derived_entity AS {_DOCUMENTS} LIMIT 0", {"first": 0, "last": 0})
+    ranges = _ranges(db, "segment WHERE trace IN (FROM derived_dirty)") if sparing else _EVERYTHING
+    for first, last in ranges:
+        db.execute(f"INSERT INTO derived_entity BY NAME {_DOCUMENTS}", {"first": first, "last": last})
     level = 0
-    while db.execute("SELECT 1 FROM derived_entity WHERE level = ? AND len(subsegments) > 0 LIMIT 1", [level]).fetchall():
-        db.execute(_EMBEDDED, {"level": level})
+    while db.execute("SELECT 1 FROM derived_entity WHERE level = ? AND embedded > 0 LIMIT 1", [level]).fetchall():
+        ranges = _ranges(db, f"derived_entity WHERE level = {level} AND embedded > 0") if sparing else _EVERYTHING
+        for first, last in ranges:
+            db.execute(_EMBEDDED, {"level": level, "first": first, "last": last})
         level += 1
     for statement in (_OWNERS, _CALLS, _SEGMENTS, _UNANSWERED, _TRACES):
         db.execute(statement)
@@ -340,3 +357,7 @@ def derive(db: duckdb.DuckDBPyConnection, changed: Changed) -> None:
         db.execute(statement)
     for name in _TEMPORARY:
         db.execute(f"DROP TABLE {name}")
+
+
+def _ranges(db: duckdb.DuckDBPyConnection, rows: str) -> list[tuple[int, int]]:
+    return row_ranges(db.execute(f"SELECT rowid, bytes FROM {rows} ORDER BY rowid").fetchall(), _RANGE_BYTES)

@@ -188,10 +188,10 @@ class Index:
         self._watermark = upto
         return True
 
-    def _derive(self, changed: Changed, last: bool) -> None:
+    def _derive(self, changed: Changed, last: bool, sparing: bool = False) -> None:
         try:
             with self._store.transaction() as db:
-                derive(db, changed)
+                derive(db, changed, sparing)
                 if last:
                     db.execute("UPDATE xray_index SET watermark = ?", [changed.upto])
         except (
@@ -201,6 +201,9 @@ class Index:
             duckdb.ConstraintException,
             duckdb.OutOfMemoryException,
         ) as error:
+            if isinstance(error, duckdb.OutOfMemoryException) and not sparing:
+                self._derive(changed, last, sparing=True)
+                return
             # The documents, not the file: one trace must not hold up all others. And fewer of them need less memory.
             ((first, final),) = self._store.read(
                 "SELECT min(trace_id), max(trace_id) FROM segment WHERE changed_commit > ? AND changed_commit <= ? AND hash(trace) % ? = ?",
@@ -208,8 +211,8 @@ class Index:
             )
             if first != final:
                 one, other = changed.halves()
-                self._derive(one, last=False)
-                self._derive(other, last)
+                self._derive(one, False, sparing)
+                self._derive(other, last, sparing)
                 return
             if isinstance(error, duckdb.OutOfMemoryException):
                 # What others use will be free again.
