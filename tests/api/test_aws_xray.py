@@ -264,6 +264,32 @@ def test_answers_that_get_too_large_come_in_pages(xray: Any) -> None:
     assert unprocessed == [unknown]
 
 
+def test_a_trace_too_large_to_be_put_together_is_returned_as_it_was_sent(xray: Any) -> None:
+    trace = trace_id()
+    root = segment(trace, fault=True)
+    put(xray, root)
+    sent = {root["id"]: root}
+    for _ in range(7):
+        parts = [segment(trace, type="subsegment", parent_id=root["id"], metadata={"default": {"a": "x" * 60_000}}) for _ in range(20)]
+        put(xray, *parts)
+        sent |= {part["id"]: part for part in parts}
+    found: list[dict[str, Any]] = []
+    more: dict[str, str] = {}
+    while True:
+        page = xray.batch_get_traces(TraceIds=[trace], **more)
+        (part,) = page["Traces"]
+        assert part["LimitExceeded"]
+        found += [json.loads(one["Document"]) for one in part["Segments"]]
+        if "NextToken" not in page:
+            break
+        more = {"NextToken": page["NextToken"]}
+    assert len(found) == len(sent)
+    assert {document["id"]: document for document in found} == sent
+    # Its summary is made of what came first in it, and the root did.
+    summary = summary_of(xray, trace)
+    assert (summary["HasFault"], summary["EntryPoint"]["Name"]) == (True, root["name"])
+
+
 def test_a_trace_beyond_500_kb_says_so(xray: Any) -> None:
     small, large = trace_id(), trace_id()
     put(xray, segment(small))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 from localstack.aws.errors import AwsError
@@ -17,6 +17,7 @@ from localstack.aws.xray.documents import StoredDocument
 from localstack.aws.xray.entities import entities
 from localstack.aws.xray.index import Index
 from localstack.aws.xray.inferred import inferred_segments
+from localstack.aws.xray.reading import Documents
 from localstack.aws.xray.summaries import summarize
 from localstack.store import Store
 
@@ -29,11 +30,15 @@ MAX_TRACE_IDS = 5
 MAX_RANGE_SECONDS = 24 * 3600
 #: "Trace document size": 500 KB; beyond it LimitExceeded is set. What is beyond it is kept and returned all the same.
 MAX_TRACE_BYTES = 500 * 1024
-#: Summaries a page, and the bytes of the documents they are made of (one trace at least). X-Ray does not document its own figures.
+#: Summaries a page, and the bytes of the documents they are made of; of one trace that is larger itself, its first documents. X-Ray does
+#: not document its own figures.
 PAGE_TRACES = 500
 PAGE_DOCUMENT_BYTES = 8 * 1024 * 1024
 #: Bytes of documents in one answer of BatchGetTraces (one document at least). Five traces within their limit are below it.
 BATCH_BYTES = 4 * 1024 * 1024
+
+#: A trace whose documents are larger than this is returned as it was sent, not put together: that would take ten times as much memory.
+MAX_ASSEMBLED_BYTES = 8 * 1024 * 1024
 
 #: About how many traces ``Sampling`` without a strategy leaves.
 SAMPLE_TRACES = 1000
@@ -153,6 +158,7 @@ class Traces:
 
     def __init__(self, store: Store, index: Index, filters: Filters) -> None:
         self._store = store
+        self._documents = Documents(store)
         self._index = index
         self._filters = filters
 
@@ -165,8 +171,7 @@ class Traces:
         place = self._first_place(query) if token is None else _read_place(token, query)
         scope = _Scope(query, place)
         found = self._found(query, scope)
-        page = self._cut(found[:PAGE_TRACES])
-        documents = self._documents([trace_id for trace_id, _, _ in page])
+        page, documents = self._cut(found[:PAGE_TRACES])
         summaries = []
         for trace_id, _, matched in page:
             summary = summarize(trace_id, documents[trace_id])
@@ -193,22 +198,40 @@ class Traces:
             if position is None or not 0 <= position[0] < len(wanted):
                 raise AwsError("InvalidRequestException", "NextToken is not one that this query returned")
             first, after = position
-        stored = self._documents(list(wanted))
+        sizes = self._documents.sizes(list(wanted))
+        missing = _missing(wanted, sizes) if token is None else []
         traces: list[Trace] = []
         room = BATCH_BYTES
         for number, trace_id in list(enumerate(wanted))[first:]:
-            if trace_id not in stored:
+            if trace_id not in sizes:
                 continue
-            whole = _whole(trace_id, stored[trace_id])
-            documents = _after(whole.documents, after if number == first else "")
-            fitting = _fitting(documents, room, at_least=0 if traces else 1)
+            # What is left of it, as far as it is read.
+            trace, complete = self._trace(trace_id, sizes[trace_id], after if number == first else "")
+            fitting = _fitting(trace.documents, room, at_least=0 if traces else 1)
             if fitting:
-                traces.append(Trace(trace_id, whole.duration, whole.limit_exceeded, documents[:fitting]))
-            if fitting < len(documents):
-                last = documents[fitting - 1][0] if fitting else ""
-                return TracePage(traces, _missing(wanted, stored) if token is None else [], make_token([number, last], query))
-            room -= sum(len(text) for _, text in documents)
-        return TracePage(traces, _missing(wanted, stored) if token is None else [], None)
+                traces.append(replace(trace, documents=trace.documents[:fitting]))
+            if fitting < len(trace.documents) or not complete:
+                last = trace.documents[fitting - 1][0] if fitting else ""
+                return TracePage(traces, missing, make_token([number, last], query))
+            room -= sum(len(text) for _, text in trace.documents)
+        return TracePage(traces, missing, None)
+
+    def _trace(self, trace_id: str, size: int, after: str) -> tuple[Trace, bool]:
+        """A trace with its documents after the one with this id, and whether these are all."""
+        limit_exceeded = size > MAX_TRACE_BYTES
+        if size > MAX_ASSEMBLED_BYTES:
+            ((start, end),) = self._store.read(
+                "SELECT min(start_time), coalesce(max(end_time), min(start_time)) FROM segment WHERE trace = ?::UUID", [_uuid(trace_id)]
+            )
+            parts, complete = self._documents.part(trace_id, BATCH_BYTES, after)
+            return Trace(trace_id, _duration(start, end), limit_exceeded, [(part.id, part.document) for part in parts]), complete
+        stored = self._documents.of([trace_id])[trace_id]
+        found = entities(stored)
+        start = min(document.start_time for document in stored)
+        end = max((document.end_time for document in stored if document.end_time is not None), default=start)
+        documents = [document for tree in found.trees for document in tree.documents()]
+        documents += inferred_segments(trace_id, found)
+        return Trace(trace_id, _duration(start, end), limit_exceeded, _after(documents, after)), True
 
     def _first_place(self, query: SummaryQuery) -> _Place:
         ((snapshot,),) = self._store.read("SELECT watermark FROM xray_index")
@@ -258,30 +281,20 @@ class Traces:
         ((count,),) = self._store.read(f"{scope.tables} SELECT count(*) FROM {rows}", parameters)
         return int(count)
 
-    def _cut(self, found: list[tuple[str, float, float | None]]) -> list[tuple[str, float, float | None]]:
-        """As many of these traces as one page may be made of."""
-        sizes = dict(
-            self._store.read(
-                "SELECT trace_id, sum(bytes) FROM segment WHERE trace IN (SELECT unnest($traces::UUID[])) GROUP BY trace_id",
-                {"traces": [_uuid(trace_id) for trace_id, _, _ in found]},
-            )
-        )
+    def _cut(
+        self, found: list[tuple[str, float, float | None]]
+    ) -> tuple[list[tuple[str, float, float | None]], dict[str, list[StoredDocument]]]:
+        """As many of these traces as one page may be made of, and their documents; of one that is larger by itself, the first ones."""
+        sizes = self._documents.sizes([trace_id for trace_id, _, _ in found])
         room = PAGE_DOCUMENT_BYTES
         for number, (trace_id, _, _) in enumerate(found):
-            room -= int(sizes[trace_id])
+            room -= sizes[trace_id]
+            if room < 0 and number == 0:
+                return found[:1], {trace_id: self._documents.part(trace_id, PAGE_DOCUMENT_BYTES)[0]}
             if room < 0:
-                return found[: max(number, 1)]
-        return found
-
-    def _documents(self, trace_ids: Sequence[str]) -> dict[str, list[StoredDocument]]:
-        found: dict[str, list[StoredDocument]] = {}
-        for row in self._store.read(
-            """SELECT trace_id, id, parent_id, independent, start_time, end_time, received, revision, document
-               FROM segment WHERE trace IN (SELECT unnest($traces::UUID[]))""",
-            {"traces": [_uuid(trace_id) for trace_id in trace_ids]},
-        ):
-            found.setdefault(row[0], []).append(StoredDocument(*row))
-        return found
+                found = found[:number]
+                break
+        return found, self._documents.of([trace_id for trace_id, _, _ in found])
 
 
 class _Scope:
@@ -342,14 +355,8 @@ def _missing(wanted: Mapping[str, str], stored: Mapping[str, Any]) -> list[str]:
     return [asked for trace_id, asked in wanted.items() if trace_id not in stored]
 
 
-def _whole(trace_id: str, stored: Sequence[StoredDocument]) -> Trace:
-    found = entities(stored)
-    start = min(document.start_time for document in stored)
-    end = max((document.end_time for document in stored if document.end_time is not None), default=start)
-    size = sum(len(document.document.encode()) for document in stored)
-    documents = [document for tree in found.trees for document in tree.documents()]
-    documents += inferred_segments(trace_id, found)
-    return Trace(trace_id, round(max(end - start, 0.0), 3), size > MAX_TRACE_BYTES, documents)
+def _duration(start: float, end: float) -> float:
+    return round(max(end - start, 0.0), 3)
 
 
 def _after(documents: list[tuple[str, str]], identity: str) -> list[tuple[str, str]]:

@@ -7,15 +7,17 @@ the traces in its range, a part at a time, and later ones only for what came sin
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+import duckdb
 import orjson
 import pyarrow as pa
 
-from localstack.aws.xray.documents import StoredDocument
 from localstack.aws.xray.filters.syntax import CauseKind
+from localstack.aws.xray.reading import Documents
 from localstack.aws.xray.rootcauses import RootCause, root_causes
 from localstack.aws.xray.summaries import root_cause
 from localstack.store import Store, registered
@@ -87,6 +89,7 @@ class RootCauseTables:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._documents = Documents(store)
         self._lock = threading.Lock()
 
     def fill(self, kinds: Collection[CauseKind], began: tuple[float, float] | None) -> None:
@@ -119,9 +122,12 @@ class RootCauseTables:
             db.execute("UPDATE xray_root_cause_watermark SET watermark = ?", [upto])
 
     def _skip(self, kind: CauseKind, began: tuple[float, float] | None) -> None:
-        """Traces in whose documents the member does not occur (nor an escaped letter that may hide it) have no such cause."""
+        """Traces in whose documents the member does not occur (nor an escaped letter that may hide it) have no such cause.
+
+        Only a short cut: without the memory to look through large documents this does nothing.
+        """
         range_, parameters = _range(began)
-        with self._store.transaction() as db:
+        with contextlib.suppress(duckdb.OutOfMemoryException), self._store.transaction() as db:
             db.execute(
                 f"""INSERT INTO xray_root_cause_known
                     SELECT trace, began, $kind FROM xray_trace
@@ -156,21 +162,14 @@ class RootCauseTables:
             yield dict(rows)
             after = rows[-1][0]
 
-    def _documents(self, traces: Collection[str]) -> dict[str, list[StoredDocument]]:
-        documents: dict[str, list[StoredDocument]] = {}
-        for trace, *row in self._store.read(
-            """SELECT trace::VARCHAR, trace_id, id, parent_id, independent, start_time, end_time, received, revision, document
-               FROM segment WHERE trace IN (SELECT unnest($traces::UUID[]))""",
-            {"traces": list(traces)},
-        ):
-            documents.setdefault(trace, []).append(StoredDocument(*row))
-        return documents
-
     def _derive(self, part: Mapping[str, float]) -> None:
         causes: list[dict[str, Any]] = []
         elements: list[dict[str, Any]] = []
-        for trace, documents in self._documents(part).items():
-            found = root_causes(documents)
+        ids = [_trace_id(trace) for trace in part]
+        # One alone may be larger: then, as for its summary, its first documents count.
+        documents = self._documents.of(ids) if len(ids) > 1 else {ids[0]: self._documents.part(ids[0], PART_BYTES)[0]}
+        for trace in part:
+            found = root_causes(documents[_trace_id(trace)])
             for kind, listed in zip(_KINDS, (found.fault, found.error, found.response_time), strict=True):
                 for number, cause in enumerate(listed):
                     key = {"trace": trace, "began": part[trace], "kind": kind, "number": number}
@@ -183,6 +182,11 @@ class RootCauseTables:
                 db.execute(f"DELETE FROM {table} WHERE trace IN (SELECT unnest($traces::UUID[]))", {"traces": list(part)})
                 with registered(db, pa.Table.from_pylist(rows, schema)) as view:
                     db.execute(f"INSERT INTO {table} BY NAME SELECT * REPLACE (trace::UUID AS trace) FROM {view}")
+
+
+def _trace_id(trace: str) -> str:
+    digits = trace.replace("-", "")
+    return f"1-{digits[:8]}-{digits[8:]}"
 
 
 def _range(began: tuple[float, float] | None) -> tuple[str, dict[str, float]]:
