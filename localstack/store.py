@@ -20,6 +20,7 @@ import contextlib
 import queue
 import re
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -37,6 +38,9 @@ T = TypeVar("T")
 
 #: Rows that one transaction takes at most, so that a commit never holds a caller for long.
 GROUP_ROWS = 16_384
+
+#: How long a transaction waits for more callers, where there were more the last time.
+LINGER_SECONDS = 0.003
 
 #: Writes the rows of an Arrow table into the database, on the writer thread, inside the group's transaction.
 Insert = Callable[[duckdb.DuckDBPyConnection, pa.Table], None]
@@ -71,7 +75,8 @@ class Store:
     ``migrations`` are applied in order, once each.
 
     ``inserts`` says, for a table, how appended rows get into it where a plain insert is not enough (an upsert, ids in the
-    order of commits). Such a function may run twice for the same rows, as ``work`` of :meth:`transact`.
+    order of commits). Such a function may run twice for the same rows, as ``work`` of :meth:`transact`. Where it has a method
+    ``prepare``, that is called with the writer thread's connection, once, before its first transaction.
     """
 
     def __init__(
@@ -264,16 +269,24 @@ class Store:
 
     def _write_loop(self) -> None:
         db = self._connection.cursor()
+        for insert in self._inserts.values():
+            prepare: Callable[[duckdb.DuckDBPyConnection], None] | None = getattr(insert, "prepare", None)
+            if prepare is not None:
+                prepare(db)
         stop = False
+        callers = 1
         while not stop:
             job = self._queue.get()
             if job is None:
                 break
             group: list[_Append | _Transact] = [job]
             rows = job.rows if isinstance(job, _Append) else 1
+            patience = time.monotonic() + LINGER_SECONDS
             while rows < GROUP_ROWS:
+                # Where several wrote at once before, the others are on their way: a transaction costs as much for one as for all.
+                wait = patience - time.monotonic() if len(group) < callers else 0.0
                 try:
-                    job = self._queue.get_nowait()
+                    job = self._queue.get(timeout=wait) if wait > 0 else self._queue.get_nowait()
                 except queue.Empty:
                     break
                 if job is None:
@@ -281,6 +294,8 @@ class Store:
                     break
                 group.append(job)
                 rows += job.rows if isinstance(job, _Append) else 1
+            # Those who came while the last group was written are as many as write at once.
+            callers = len(group)
             self._commit(db, group)
         db.close()
 
@@ -366,6 +381,30 @@ def row_ranges(rows: Iterable[tuple[int, int]], most: int) -> list[tuple[int, in
             ranges.append((row, row))
             room = most - size
     return ranges
+
+
+class Feed:
+    """An Arrow table that SQL reads by a name, another one each time: so that a statement over it can be prepared.
+
+        feed = Feed(db, "arrived", empty)
+        db.execute("PREPARE keep AS INSERT INTO item FROM arrived")
+        feed.rows = table
+        db.execute("EXECUTE keep")
+
+    All tables have the schema of the first, ``rows``.
+    """
+
+    def __init__(self, db: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> None:
+        self.rows = rows
+        db.register(name, self)
+
+    # The Arrow PyCapsule interface.
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        return self.rows.__arrow_c_stream__(requested_schema)
+
+    def __arrow_c_schema__(self) -> object:
+        return self.rows.schema.__arrow_c_schema__()
 
 
 def _first_line(error: Exception) -> str:

@@ -17,7 +17,7 @@ import orjson
 import pyarrow as pa
 
 from localstack.aws.xray import members
-from localstack.store import registered
+from localstack.store import Feed, registered
 
 SCHEMA = (
     """CREATE TABLE segment (
@@ -251,26 +251,45 @@ def id_time(trace_id: str, now: float) -> float | None:
     return float(seconds) if now - RETENTION_SECONDS <= seconds <= now + MAX_AHEAD_SECONDS else None
 
 
+#: What is known of a segment when it arrives, as the table has it.
+_ARRIVED = pa.schema(
+    {
+        "trace": pa.uuid(),
+        "trace_id": pa.string(),
+        "id": pa.string(),
+        "id_bits": pa.uint64(),
+        "parent_id": pa.string(),
+        "independent": pa.bool_(),
+        "name": pa.string(),
+        "trace_time": pa.float64(),
+        "start_time": pa.float64(),
+        "end_time": pa.float64(),
+        "received": pa.float64(),
+        "document": pa.string(),
+    }
+)
+
+
 def to_arrow(segments: Sequence[Segment], now: float) -> pa.Table:
     """Rows for the store's table ``segment``, in the order of arrival."""
-    times = [id_time(segment.trace_id, now) for segment in segments]
     # As bytes: to make them of texts takes DuckDB longer than all else of a row.
     traces = pa.array([bytes.fromhex(segment.trace_id[2:10] + segment.trace_id[11:]) for segment in segments], pa.binary(16))
     return pa.table(
-        {
-            "trace": pa.ExtensionArray.from_storage(pa.uuid(), traces),
-            "trace_id": [segment.trace_id for segment in segments],
-            "id": [segment.id for segment in segments],
-            "id_bits": pa.array([int(segment.id, 16) for segment in segments], pa.uint64()),
-            "parent_id": pa.array([segment.parent_id for segment in segments], pa.string()),
-            "independent": [segment.independent for segment in segments],
-            "name": [segment.name for segment in segments],
-            "trace_time": [time or segment.start_time for time, segment in zip(times, segments, strict=True)],
-            "start_time": [segment.start_time for segment in segments],
-            "end_time": pa.array([segment.end_time for segment in segments], pa.float64()),
-            "received": pa.array([now] * len(segments), pa.float64()),
-            "document": [segment.document for segment in segments],
-        }
+        [
+            pa.ExtensionArray.from_storage(pa.uuid(), traces),
+            [segment.trace_id for segment in segments],
+            [segment.id for segment in segments],
+            [int(segment.id, 16) for segment in segments],
+            [segment.parent_id for segment in segments],
+            [segment.independent for segment in segments],
+            [segment.name for segment in segments],
+            [id_time(segment.trace_id, now) or segment.start_time for segment in segments],
+            [segment.start_time for segment in segments],
+            [segment.end_time for segment in segments],
+            [now] * len(segments),
+            [segment.document for segment in segments],
+        ],
+        schema=_ARRIVED,
     )
 
 
@@ -315,6 +334,17 @@ class SegmentInsert:
     def __init__(self) -> None:
         self._commit: int | None = None
         self._seen: _Seen | None = None
+        self._feed: Feed | None = None
+
+    def prepare(self, db: duckdb.DuckDBPyConnection) -> None:
+        """See :class:`localstack.store.Store`: to plan the insert takes longer than to do it."""
+        self._feed = Feed(db, "arrived_segment", _ARRIVED.empty_table())
+        columns = ", ".join(_ARRIVED.names)
+        db.execute(
+            f"""PREPARE insert_segment AS
+                INSERT INTO segment ({columns}, first_commit, changed_commit, revision, deliveries, bytes)
+                SELECT {columns}, $commit::BIGINT, $commit::BIGINT, 1, 1, strlen(document) FROM arrived_segment"""
+        )
 
     def __call__(self, db: duckdb.DuckDBPyConnection, rows: pa.Table) -> None:
         if self._commit is None or self._seen is None:
@@ -324,24 +354,22 @@ class SegmentInsert:
         # What a transaction noted stays noted when it fails: then a new segment is looked for, and not found.
         known = self._seen.add(rows["id_bits"].to_pylist())
         if not known:
-            with registered(db, rows) as view:
-                self._insert(db, view)
+            self._insert(db, rows)
             return
         for wave in _waves(rows):
             targets = _targets(db, wave, known)
             aimed = wave.append_column("target", pa.array(targets, pa.int64()))
             with registered(db, aimed.filter(pa.array([target is not None for target in targets]))) as view:
                 self._update(db, view)
-            with registered(db, wave.filter(pa.array([target is None for target in targets]))) as view:
-                self._insert(db, view)
+            self._insert(db, wave.filter(pa.array([target is None for target in targets])))
 
-    def _insert(self, db: duckdb.DuckDBPyConnection, view: str) -> None:
-        db.execute(
-            f"""INSERT INTO segment BY NAME
-                SELECT *, {self._commit} AS first_commit, {self._commit} AS changed_commit, 1 AS revision, 1 AS deliveries,
-                       strlen(document) AS bytes
-                FROM {view}"""
-        )
+    def _insert(self, db: duckdb.DuckDBPyConnection, rows: pa.Table) -> None:
+        assert self._feed is not None, "the writer thread has prepared it"
+        self._feed.rows = rows
+        try:
+            db.execute(f"EXECUTE insert_segment(commit := {self._commit})")
+        finally:
+            self._feed.rows = _ARRIVED.empty_table()
 
     def _update(self, db: duckdb.DuckDBPyConnection, view: str) -> None:
         db.execute(
