@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 import orjson
@@ -102,8 +102,7 @@ class Rejected:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(NamedTuple):
     """One valid document. Times in epoch seconds; ``end_time`` None while in progress."""
 
     trace_id: str
@@ -272,25 +271,27 @@ _ARRIVED = pa.schema(
 
 def to_arrow(segments: Sequence[Segment], now: float) -> pa.Table:
     """Rows for the store's table ``segment``, in the order of arrival."""
+    if not segments:
+        return _ARRIVED.empty_table()
+    trace_ids, ids, parents, independent, names, starts, ends, documents = zip(*segments, strict=True)
     # As bytes: to make them of texts takes DuckDB longer than all else of a row.
-    traces = pa.array([bytes.fromhex(segment.trace_id[2:10] + segment.trace_id[11:]) for segment in segments], pa.binary(16))
-    return pa.table(
-        [
-            pa.ExtensionArray.from_storage(pa.uuid(), traces),
-            [segment.trace_id for segment in segments],
-            [segment.id for segment in segments],
-            [int(segment.id, 16) for segment in segments],
-            [segment.parent_id for segment in segments],
-            [segment.independent for segment in segments],
-            [segment.name for segment in segments],
-            [id_time(segment.trace_id, now) or segment.start_time for segment in segments],
-            [segment.start_time for segment in segments],
-            [segment.end_time for segment in segments],
-            [now] * len(segments),
-            [segment.document for segment in segments],
-        ],
-        schema=_ARRIVED,
-    )
+    traces = pa.array([bytes.fromhex(trace_id[2:10] + trace_id[11:]) for trace_id in trace_ids], pa.binary(16))
+    times = [id_time(trace_id, now) or start for trace_id, start in zip(trace_ids, starts, strict=True)]
+    columns = [
+        pa.ExtensionArray.from_storage(pa.uuid(), traces),
+        trace_ids,
+        ids,
+        [int(identity, 16) for identity in ids],
+        parents,
+        independent,
+        names,
+        times,
+        starts,
+        ends,
+        [now] * len(segments),
+        documents,
+    ]
+    return pa.table(columns, schema=_ARRIVED)
 
 
 class _Seen:
