@@ -443,8 +443,10 @@ def _words(terminals: Collection[str]) -> list[str]:
 def _unexpected(text: str, position: int, found: str, accepted: Collection[str]) -> FilterError:
     if text[position] == '"' and "STRING" in accepted and not found.endswith('"', 1):
         return FilterError(text, position, "the string that begins here has no closing quotation mark")
+    if text[position] == "[" and text[:position].lower().endswith("annotation"):
+        return FilterError(text, position, 'the annotation key that begins here has no closing "]"')
     what = f"unexpected {_shown(found)}"
-    if text[position] in "'\u2018\u2019\u201c\u201d\u201e":
+    if text[position] in "'`‘’‚“”„«»":
         what += ': strings stand in "quotation marks"'
     return FilterError(text, position, what, _words(accepted))
 
