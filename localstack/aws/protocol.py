@@ -102,11 +102,11 @@ class Service:
         """Status, headers and body of an error in this service's protocol."""
         if self.rest:
             # X-Ray's own exceptions have a member Message, those of the front door message; a client reads either.
-            body = orjson.dumps({"Message": error.message, "message": error.message})
+            body = orjson.dumps({"Message": error.message, "message": error.message} | error.members)
             return error.status, [("Content-Type", "application/json"), ("x-amzn-ErrorType", error.code)], body
         # The json protocol answers what the front door refuses with 400.
         status = 400 if error.status == 403 else error.status
-        body = orjson.dumps({"__type": error.code, "message": error.message})
+        body = orjson.dumps({"__type": error.code, "message": error.message} | error.members)
         return status, [("Content-Type", "application/x-amz-json-1.1")], body
 
     @property

@@ -237,6 +237,12 @@ def test_tags_of_a_group(xray: Any) -> None:
     refused(lambda: xray.list_tags_for_resource(ResourceARN=unknown), "ResourceNotFoundException", unknown, 404)
     refused(lambda: xray.tag_resource(ResourceARN=unknown, Tags=twice), "ResourceNotFoundException", unknown, 404)
     refused(lambda: xray.untag_resource(ResourceARN=unknown, TagKeys=["a"]), "ResourceNotFoundException", unknown, 404)
+    with pytest.raises(xray.exceptions.TooManyTagsException) as refusal:
+        xray.tag_resource(ResourceARN=arn, Tags=many)
+    assert refusal.value.response["ResourceName"] == arn
+    with pytest.raises(xray.exceptions.ResourceNotFoundException) as refusal:
+        xray.list_tags_for_resource(ResourceARN=unknown)
+    assert refusal.value.response["ResourceName"] == unknown
     assert tags() == {"ü: b": ""}
 
 

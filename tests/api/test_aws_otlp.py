@@ -194,6 +194,13 @@ def test_a_bad_request_is_answered_with_a_status(aws: Vendor, body: bytes, kind:
     assert words in said(answer)
 
 
+def test_a_small_request_that_stands_for_much_is_refused(aws: Vendor) -> None:
+    """Every span is kept with its resource."""
+    answer = post(aws, export([span(new_trace()) for _ in range(400)], text="x" * 100_000).SerializeToString())
+    assert answer.status_code == 400
+    assert "each with its resource" in said(answer)
+
+
 def test_an_empty_request_is_a_success(aws: Vendor) -> None:
     assert (post(aws, b"").status_code, post(aws, b"{}", "application/json").content) == (200, b"{}")
 

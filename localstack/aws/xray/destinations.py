@@ -11,6 +11,7 @@ W3C's trace context level 2 declares random, as a share of 2^56.
 
 from __future__ import annotations
 
+import threading
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -63,6 +64,8 @@ class Destinations:
     def __init__(self, store: Store, region: str) -> None:
         self._store = store
         self._region = region
+        # What is stored and what is in memory must be of the same change, whichever of two comes last.
+        self._changing = threading.Lock()
         self._destination = Destination(**(configuration.read(store, "destination") or {"name": XRAY, "previous": XRAY, "changed": 0.0}))
         found = configuration.read(store, "indexing")
         if found is None:
@@ -91,6 +94,10 @@ class Destinations:
         """Change the destination; to the one there is: nothing changes. ``kms_key``: SpansLogGroupKmsKeyId."""
         if name is None:
             raise AwsError("InvalidRequestException", f"Destination is required: {XRAY} or {CLOUDWATCH_LOGS}")
+        with self._changing:
+            return self._update(name, kms_key)
+
+    def _update(self, name: str, kms_key: str | None) -> dict[str, Any]:
         old = self._destination
         if kms_key is not None:
             self._check_key(name, kms_key, old)
@@ -130,12 +137,18 @@ class Destinations:
     def update_rule(self, name: str, percentage: float | None) -> dict[str, Any]:
         """Set the percentage of traces that are indexed; ``None``: the request names no kind of rule."""
         if name != RULE:
-            raise AwsError("ResourceNotFoundException", f"There is no indexing rule '{name[:100]}'; the only one is {RULE}", 404)
+            raise AwsError(
+                "ResourceNotFoundException",
+                f"There is no indexing rule '{name[:100]}'; the only one is {RULE}",
+                404,
+                {"ResourceName": name[:1000]},
+            )
         if percentage is None:
             raise AwsError("InvalidRequestException", "Rule must hold Probabilistic")
         if not 0 <= percentage <= 100:
             raise AwsError("InvalidRequestException", f"DesiredSamplingPercentage must be between 0 and 100, not {percentage:g}")
-        rule = IndexingRule(float(percentage), time.time())
-        configuration.write(self._store, "indexing", {"percentage": rule.percentage, "modified": rule.modified})
-        self._rule = rule
-        return self.rules()[0]
+        with self._changing:
+            rule = IndexingRule(float(percentage), time.time())
+            configuration.write(self._store, "indexing", {"percentage": rule.percentage, "modified": rule.modified})
+            self._rule = rule
+            return self.rules()[0]

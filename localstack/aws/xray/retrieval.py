@@ -140,7 +140,7 @@ class Retrievals:
             [token, now - LIFE_SECONDS],
         )
         if not rows:
-            raise AwsError("ResourceNotFoundException", "RetrievalToken is none of the last hour", 404)
+            raise AwsError("ResourceNotFoundException", "RetrievalToken is none of the last hour", 404, {"ResourceName": token})
         trace_ids, start, end, created, cancelled = rows[0]
         status: Status = "CANCELLED" if cancelled else "RUNNING" if now < created + RUNNING_SECONDS else "COMPLETE"
         return Retrieval(token, tuple(orjson.loads(trace_ids)), start, end, status)

@@ -39,6 +39,9 @@ MAX_SPAN_BYTES = 200 * 1024
 MAX_AGE_SECONDS = 14 * 24 * 3600
 MAX_AHEAD_SECONDS = 2 * 3600
 MAX_GAP_SECONDS = 24 * 3600
+#: Each span is kept with its resource, so a small request may stand for very much: 10,000 spans of a resource of 200 KB. Bytes of all span
+#: documents of a request. Ours; the largest request of ordinary spans is half of it.
+MAX_DOCUMENTS_BYTES = 32 * 1024 * 1024
 
 #: How many reasons the answer to an export names.
 _REASONS = 5
@@ -74,10 +77,14 @@ class Spans:
         now = time.time()
         valid: list[tuple[Document, bytes]] = []
         reasons: list[str] = []
+        size = 0
         for number, span in enumerate(_spans(request), 1):
             if number > MAX_SPANS:
                 raise TooMuch(f"The request has more than {MAX_SPANS} spans")
             text = orjson.dumps(span)
+            size += len(text)
+            if size > MAX_DOCUMENTS_BYTES:
+                raise TooMuch(f"The spans of the request, each with its resource, are larger than {MAX_DOCUMENTS_BYTES // 2**20} MB")
             reason = _fault(span, len(text), now)
             if reason is None:
                 valid.append((span, text))

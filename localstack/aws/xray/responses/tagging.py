@@ -34,7 +34,7 @@ class TagResponses:
         try:
             self._xray.store.transact(lambda db: tags.change(db, arn, added))
         except tags.TooManyTags:
-            raise AwsError("TooManyTagsException", f"A resource has at most {tags.MAX_TAGS} tags") from None
+            raise AwsError("TooManyTagsException", f"A resource has at most {tags.MAX_TAGS} tags", members={"ResourceName": arn}) from None
         return {}
 
     def untag_resource(self, members: Members) -> dict[str, Any]:
@@ -46,4 +46,4 @@ class TagResponses:
 
     def _check_resource(self, arn: str) -> None:
         if not (self._xray.sampling.has(arn) or self._xray.groups.has(arn)):
-            raise AwsError("ResourceNotFoundException", f"There is no group or sampling rule {arn}", 404)
+            raise AwsError("ResourceNotFoundException", f"There is no group or sampling rule {arn}", 404, {"ResourceName": arn})
