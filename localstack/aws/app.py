@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import uuid
-import zlib
 from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import orjson
 
+from localstack import encoding
 from localstack.aws.errors import AwsError, not_implemented
 from localstack.aws.fallback import Moto
 from localstack.aws.logs.responses import LogsResponses
@@ -129,18 +129,14 @@ def _read(environ: dict[str, Any]) -> bytes:
 
 
 def _decompress(body: bytes, environ: dict[str, Any]) -> bytes:
-    encoding = environ.get("HTTP_CONTENT_ENCODING", "").strip().lower()
-    if encoding in ("", "identity", "amz-1.0"):
+    name = environ.get("HTTP_CONTENT_ENCODING", "").strip().lower()
+    if name in ("", "identity", "amz-1.0"):
         return body
-    if encoding != "gzip":
-        raise AwsError("UnsupportedMediaTypeException", f"Content-Encoding {encoding} is not gzip", 415)
-    inflater = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    if name != "gzip":
+        raise AwsError("UnsupportedMediaTypeException", f"Content-Encoding {name} is not gzip", 415)
     try:
-        plain = inflater.decompress(body, MAX_BODY)
-    except zlib.error as error:
+        return encoding.decode(body, name, MAX_BODY)
+    except encoding.BodyTooLarge:
+        raise AwsError("RequestEntityTooLargeException", f"The body unpacks to more than {MAX_BODY} bytes", 413) from None
+    except encoding.BodyMalformed as error:
         raise AwsError("SerializationException", f"The body is not gzip: {error}") from None
-    if inflater.unconsumed_tail:
-        raise AwsError("RequestEntityTooLargeException", f"The body unpacks to more than {MAX_BODY} bytes", 413)
-    if not inflater.eof:
-        raise AwsError("SerializationException", "The body is not gzip: it is cut")
-    return plain
