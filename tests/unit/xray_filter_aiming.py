@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from random import Random
 from typing import Any, cast
 
@@ -46,7 +47,9 @@ class _Aim:
             return self.at_trace()
         edge = self.random.choice(self.trace.edges)
         services = {node.id: node.service for node in self.trace.nodes}
-        source = ServiceId(type=self.random.choice([None, "client"])) if edge.source is None else self._service(services[edge.source])
+        source = self._service(services[edge.source or edge.target])
+        if edge.source is None:
+            source = self.random.choice([ServiceId(), replace(source, type="client")])
         side = cast(Any, self.random.choice([None, "source", "destination"]))
         end = edge.source if side == "source" else edge.target
         own = [one for one in self.trace.annotations if end is not None and one.node == end]
@@ -88,7 +91,7 @@ class _Aim:
     def _tests(
         self, scope: Scope, values: Callable[[str], Iterable[Any]], annotations: Iterable[Any], side: syntax.Side | None = None
     ) -> Expression:
-        terms = []
+        terms: list[Expression] = []
         for _ in range(self.random.choice([1, 1, 2, 3])):
             annotated = [(one.key, one.value) for one in annotations]
             if annotated and self.random.random() < 0.4:
@@ -99,7 +102,10 @@ class _Aim:
                 names = self.random.sample(sorted(IN_SCOPE[scope]), 3)
                 name = next((name for name in names if any(value is not None for value in values(name))), names[0])
                 found = [value for value in values(name) if value is not None]
-                terms.append(self._test(Keyword(name), self.random.choice(found)) if found else Has(Keyword(name)))
+                # Of what is not set as well: no comparison holds of it, and so every one that is negated.
+                terms.append(self._test(Keyword(name), self.random.choice(found or [_ANY[KINDS[name]]])))
+        if self.random.random() < 0.2:
+            terms[0] = syntax.Not(terms[0])
         if len(terms) == 1:
             return terms[0]
         return syntax.And(tuple(terms)) if self.random.random() < 0.5 else syntax.Or(tuple(terms))
@@ -117,6 +123,10 @@ class _Aim:
         cut = self.random.randint(0, len(value))
         parts = {"CONTAINS": value[cut // 2 : cut], "BEGINSWITH": value[:cut], "ENDSWITH": value[cut:]}
         return Compare(of, operator, parts.get(operator, value))
+
+
+#: A value of each kind, for keywords that have none.
+_ANY: dict[str, Any] = {"boolean": True, "number": 1.0, "string": "a"}
 
 
 def _kind(value: Any) -> str:

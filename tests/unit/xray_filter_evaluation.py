@@ -54,7 +54,7 @@ class Evaluation:
                 return any(_is(of, node.service) and self._holds_of_node(where, node) for node in self.trace.nodes)
             case syntax.Edge(source, destination, where):
                 return any(
-                    self._leads(edge.source, source) and self._leads(edge.target, destination) and self._holds_of_edge(where, edge)
+                    self._comes_from(edge, source) and self._is_node(edge.target, destination) and self._holds_of_edge(where, edge)
                     for edge in self.trace.edges
                 )
             case syntax.RootCause(kind, None):
@@ -106,10 +106,15 @@ class Evaluation:
             return [edge.target == self.trace.root]
         return [value for node in self.trace.nodes if node.id == edge.target for value in self.of_node(node, keyword)]
 
-    def _leads(self, end: str | None, of: syntax.ServiceId) -> bool:
-        if end is None:
-            return of in (syntax.ServiceId(), syntax.ServiceId(type="client"))
-        return any(node.id == end and _is(of, node.service) for node in self.trace.nodes)
+    def _comes_from(self, edge: Edge, of: syntax.ServiceId) -> bool:
+        if edge.source is not None:
+            return of.type != "client" and self._is_node(edge.source, of)
+        if of == syntax.ServiceId():
+            return True
+        return of.type == "client" and self._is_node(edge.target, syntax.ServiceId(of.name, None, of.account_id))
+
+    def _is_node(self, identity: str, of: syntax.ServiceId) -> bool:
+        return any(node.id == identity and _is(of, node.service) for node in self.trace.nodes)
 
     def _annotated(self, annotations: Iterable[Any], key: str, side: str | None, edge: Edge | None) -> list[Any]:
         if side == "source":

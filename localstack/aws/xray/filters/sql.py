@@ -10,7 +10,7 @@ every table is scanned once, each of its rows says by bits which lookups it sati
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from localstack.aws.xray.filters.keywords import KINDS, Scope
@@ -31,6 +31,7 @@ from localstack.aws.xray.filters.syntax import (
     ServiceId,
     read_patterns,
 )
+from localstack.aws.xray.summaries import CLIENT_TYPE
 
 #: Lookups of one scope that are made one by one.
 SEPARATE_LOOKUPS = 2
@@ -191,9 +192,9 @@ class _Writer:
         return [f"{columns}{column} = {self._parameter(value)}" for column, value in members.items() if value is not None]
 
     def _source(self, of: ServiceId) -> list[str]:
-        """As :meth:`_service` for the source of an edge, which may be the client: its type is "client", it has no name."""
-        if of == ServiceId(type="client"):
-            return ["e.source IS NULL"]
+        """As :meth:`_service` for the source of an edge, which may be the client: graphs show it by the name of what it called."""
+        if of.type == CLIENT_TYPE:
+            return ["e.source IS NULL", *self._service("e.target_", replace(of, type=None))]
         return self._service("e.source_", of)
 
     def _root_cause(self, expression: RootCause) -> _Formula:
