@@ -40,7 +40,7 @@ T = TypeVar("T")
 GROUP_ROWS = 16_384
 
 #: How long a transaction waits for more callers, where there were more the last time.
-LINGER_SECONDS = 0.003
+LINGER_SECONDS = 0.01
 
 #: Writes the rows of an Arrow table into the database, on the writer thread, inside the group's transaction.
 Insert = Callable[[duckdb.DuckDBPyConnection, pa.Table], None]
@@ -77,6 +77,9 @@ class Store:
     ``inserts`` says, for a table, how appended rows get into it where a plain insert is not enough (an upsert, ids in the
     order of commits). Such a function may run twice for the same rows, as ``work`` of :meth:`transact`. Where it has a method
     ``prepare``, that is called with the writer thread's connection, once, before its first transaction.
+
+    ``wal_limit``: how large DuckDB's write-ahead log grows before it becomes part of the file. Each time the last rows of every table are
+    written anew, so a larger one is cheaper, and takes longer to read after a crash.
     """
 
     def __init__(
@@ -87,6 +90,7 @@ class Store:
         memory_limit: str = "256MB",
         threads: int = 2,
         inserts: Mapping[str, Insert] | None = None,
+        wal_limit: str = "16MB",
     ) -> None:
         self.path = Path(path)
         self.application = application
@@ -94,6 +98,7 @@ class Store:
         config: dict[str, Any] = {
             "memory_limit": memory_limit,
             "threads": threads,
+            "wal_autocheckpoint": wal_limit,
             # Without these, DuckDB takes a file of SQLite for a reason to download an extension.
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,

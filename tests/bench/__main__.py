@@ -1,6 +1,6 @@
 """`make bench`: the figures, each beside its yardstick in the same run.
 
-python -m tests.bench [--markdown FILE] [--quick] [application ingest visibility]
+python -m tests.bench [--markdown FILE] [--quick] [application ingest visibility xray]
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.bench import application, ingest, recording, visibility
+from tests.bench import application, ingest, recording, visibility, xray
 from tests.bench.figures import Section, machine, markdown, section, table
 from tests.sandbox import Sandbox
 
 SECTIONS = {
     "visibility": "From response to visible, memory, up",
     "ingest": "How fast each part takes telemetry",
+    "xray": "X-Ray beside moto",
     "application": "What telemetry costs the application (one gunicorn worker on one core)",
 }
 
@@ -58,9 +59,10 @@ def main() -> None:
                 say(f"recorded {recorded.spans:,} spans; replaying them")
                 measured = ingest.honeycomb(sandbox, recorded, folder, 200_000 // part)
                 measured += ingest.collector(sandbox, recorded, folder, 40_000 // part)
-                say("AWS beside moto")
-                measured += ingest.aws(sandbox, folder, 40_000 // part, 200_000 // part)
+                measured += ingest.logs(sandbox, folder, 200_000 // part)
                 done["ingest"] = section(SECTIONS["ingest"], measured + ingest.rollbar(sandbox, 4_000 // part))
+            if "xray" in wanted:
+                done["xray"] = section(SECTIONS["xray"], xray.run(folder, 50_000 // part, 100_000 // part, 1_000_000 // part, say))
             if "application" in wanted:
                 rounds, seconds = (1, 2.0) if arguments.quick else (3, 6.0)
                 done["application"] = application.run(sandbox, folder, rounds, seconds, say, SECTIONS["application"])

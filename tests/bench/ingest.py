@@ -25,9 +25,10 @@ from collector.configs import command
 from compose.settings import ROOT, Settings
 from tests.bench import clients
 from tests.bench.figures import Figure
+from tests.bench.moto import moto_server
 from tests.bench.recording import Recording
 from tests.bench.sender import write
-from tests.ports import free_port, free_ports, listens
+from tests.ports import free_ports, listens
 from tests.sandbox import PORTS, Sandbox
 from tests.waiting import until
 
@@ -154,32 +155,13 @@ def in_process(folder: Path, bodies: Path, total: int) -> float:
     return total / float(done.stdout)
 
 
-@contextmanager
-def moto_server(folder: Path) -> Iterator[str]:
-    """moto's own server: the yardstick of the local AWS."""
-    port = free_port()
-    with (folder / "moto.log").open("a") as log:
-        process = subprocess.Popen([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], stdout=log, stderr=log)
-    try:
-        until(lambda: listens(port), 60, "moto to listen")
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def aws(sandbox: Sandbox, folder: Path, segments: int, events: int) -> list[Figure]:
-    """Segments and log events a second from eight writers, against moto with the same writers."""
+def logs(sandbox: Sandbox, folder: Path, events: int) -> list[Figure]:
+    """Log events a second from eight writers, against moto with the same writers."""
     settings = sandbox.settings()
-    with moto_server(folder) as endpoint:
-        moto_segments = put_segments(settings, endpoint, segments)
+    with moto_server(folder) as (endpoint, _):
         moto_events = put_events(settings, endpoint, events)
-    own_segments = put_segments(settings, settings.xray_endpoint, segments)
     own_events = put_events(settings, settings.logs_endpoint, events)
-    return [
-        Figure("X-Ray, PutTraceSegments, 8 writers", own_segments, "segments/s", "moto", moto_segments),
-        Figure("CloudWatch Logs, PutLogEvents, 8 writers", own_events, "events/s", "moto", moto_events),
-    ]
+    return [Figure("CloudWatch Logs, PutLogEvents, 8 writers", own_events, "events/s", "moto", moto_events)]
 
 
 def eight_writers(work: Callable[[Any, int], None], settings: Settings, service: str, endpoint: str) -> float:
@@ -202,35 +184,6 @@ def eight_writers(work: Callable[[Any, int], None], settings: Settings, service:
     if errors:
         raise errors[0]
     return time.perf_counter() - begin
-
-
-def put_segments(settings: Settings, endpoint: str, count: int) -> float:
-    """Segments a second, 50 a call."""
-    now = time.time()
-    calls = [[[segment(now) for _ in range(50)] for _ in range(count // 400)] for _ in range(8)]
-
-    def work(client: Any, number: int) -> None:
-        for documents in calls[number]:
-            if client.put_trace_segments(TraceSegmentDocuments=documents)["UnprocessedTraceSegments"]:
-                raise RuntimeError("a segment was not processed")
-
-    return sum(len(each) for each in calls) * 50 / eight_writers(work, settings, "xray", endpoint)
-
-
-def segment(now: float) -> str:
-    """A segment as an application sends it."""
-    return json.dumps(
-        {
-            "name": "Bench",
-            "id": os.urandom(8).hex(),
-            "trace_id": f"1-{int(now):08x}-{os.urandom(12).hex()}",
-            "start_time": now,
-            "end_time": now + 0.05,
-            "http": {"request": {"method": "GET", "url": "http://127.0.0.1/api/activities/home"}, "response": {"status": 200}},
-            "annotations": {"run": "bench", "result_length": 20},
-            "metadata": {"default": {"username": "andrew"}},
-        }
-    )
 
 
 def put_events(settings: Settings, endpoint: str, count: int) -> float:

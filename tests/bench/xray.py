@@ -16,7 +16,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,9 +29,8 @@ from compose.settings import ROOT, Settings
 from tests.api.servers import hermetic_settings, start_vendor
 from tests.bench import clients
 from tests.bench.figures import Figure
+from tests.bench.moto import moto_server
 from tests.bench.sender import write
-from tests.ports import free_port, listens
-from tests.waiting import until
 
 WRITERS = 8
 #: A call holds as many documents as it may.
@@ -55,20 +53,6 @@ class Written:
     def failure(self) -> float:
         """Of the reader's calls, in percent."""
         return 100 * self.failed / max(self.reads + self.failed, 1)
-
-
-@contextmanager
-def moto_server(folder: Path) -> Iterator[tuple[str, psutil.Process]]:
-    """moto's own server: the yardstick of the local AWS. Its address and its process."""
-    port = free_port()
-    with (folder / "moto.log").open("a") as log:
-        process = subprocess.Popen([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], stdout=log, stderr=log)
-    try:
-        until(lambda: listens(port), 60, "moto to listen")
-        yield f"http://127.0.0.1:{port}", psutil.Process(process.pid)
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 def segment(start: float) -> dict[str, Any]:
@@ -187,39 +171,36 @@ def moto(settings: Settings, folder: Path, written: int, stored: int) -> tuple[W
     return rate, taken, peak.mebibytes
 
 
+#: What all traces of the benchmark match, so that nothing ends the search early but a full page.
 FILTER = 'service("Bench") AND http.status = 200 AND annotation.run = "bench"'
 
 
-def run(folder: Path, written: int, stored: int, many: int) -> list[Figure]:
+def run(folder: Path, written: int, stored: int, many: int, say: Callable[[str], None]) -> list[Figure]:
     """``written``: segments put while the rate is taken; ``stored`` and ``many``: how many there are when readings are."""
-    settings = hermetic_settings()
-    moto_written, moto_summaries, moto_peak = moto(settings, folder, written, stored)
+    say("X-Ray: moto")
+    moto_written, moto_summaries, moto_peak = moto(hermetic_settings(), folder, written, stored)
+    say("X-Ray: the local AWS")
     with start_vendor("aws", folder / "xray") as vendor, Peak(psutil.Process(vendor.process.pid)) as peak:
-        own, end = vendor.settings, time.time()
-        client = clients.aws(own, "xray", vendor.url)
-        rate = put(own, vendor.url, folder, written, end, reading=True)
-        put(own, vendor.url, folder, stored - written, end, reading=False)
+        settings, end = vendor.settings, time.time()
+        client = clients.aws(settings, "xray", vendor.url)
+        own = put(settings, vendor.url, folder, written, end, reading=True)
+        put(settings, vendor.url, folder, stored - written, end, reading=False)
         page, filtered = summaries(client, end), summaries(client, end, FilterExpression=FILTER)
         graph = median(lambda: client.get_service_graph(StartTime=end - 3600, EndTime=end), 5)
+        say(f"X-Ray: the local AWS with {many:,} segments")
         for begin in range(stored, many, stored):
-            put(own, vendor.url, folder, min(stored, many - begin), end, reading=False)
+            put(settings, vendor.url, folder, min(stored, many - begin), end, reading=False)
         first = median(lambda: client.get_trace_summaries(StartTime=end - 3600, EndTime=end), 1)
         many_page, many_filtered = summaries(client, end), summaries(client, end, FilterExpression=FILTER)
+    asked = "GetTraceSummaries"
     return [
-        Figure("PutTraceSegments, 8 writers and a reader", rate.rate, "segments/s", "moto", moto_written.rate, "4 times moto"),
-        Figure("the reader meanwhile: calls that failed", rate.failure, "%", "moto", moto_written.failure, "0"),
-        Figure(f"GetTraceSummaries, a page, of {stored:,} segments, p50", page, "ms", "moto, all at once", moto_summaries, "150 ms"),
-        Figure(
-            f"GetTraceSummaries, a filtered page, of {stored:,} segments, p50",
-            filtered,
-            "ms",
-            "moto, all at once",
-            moto_summaries,
-            "150 ms",
-        ),
-        Figure(f"GetServiceGraph of an hour of {stored:,} traces, p50", graph, "ms", "allowed", 1000, "1 s"),
-        Figure(f"GetTraceSummaries, the first after {many:,} segments", first, "ms"),
-        Figure(f"GetTraceSummaries, a page, of {many:,} segments, p50", many_page, "ms", "allowed", 500, "500 ms"),
-        Figure(f"GetTraceSummaries, a filtered page, of {many:,} segments, p50", many_filtered, "ms", "allowed", 500, "500 ms"),
-        Figure("memory, at most", peak.mebibytes, "MiB", f"moto, {stored:,} segments", moto_peak, "400 MB"),
+        Figure("PutTraceSegments, 8 writers and a reader", own.rate, "segments/s", "moto", moto_written.rate, "4 times moto"),
+        Figure("the reader meanwhile, calls that failed", own.failure, "%", "moto", moto_written.failure, "0"),
+        Figure(f"{asked}, a page of {stored:,}, p50", page, "ms", "moto, all at once", moto_summaries, "150 ms"),
+        Figure(f"{asked}, filtered, a page of {stored:,}, p50", filtered, "ms", "moto, all, no filter", moto_summaries, "150 ms"),
+        Figure(f"GetServiceGraph, an hour of {stored:,} traces, p50", graph, "ms", "allowed", 1000, "1 s"),
+        Figure(f"{asked}, the first after {many:,}", first, "ms"),
+        Figure(f"{asked}, a page of {many:,}, p50", many_page, "ms", "allowed", 500, "500 ms"),
+        Figure(f"{asked}, filtered, a page of {many:,}, p50", many_filtered, "ms", "allowed", 500, "500 ms"),
+        Figure(f"memory with {many:,}, at most", peak.mebibytes, "MiB", f"moto with {stored:,}", moto_peak, "400 MB"),
     ]
