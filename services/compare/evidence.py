@@ -71,6 +71,8 @@ class Evidence:
                     when = f"{sent - span.end:.1f} s after that, when it may not have listened yet"
                 elif answered < span.start:
                     when = f"{span.start - answered:.1f} s before that, when it may still have been on its way"
+                elif sent < span.start:
+                    when = f"{span.start - sent:.1f} s before that, and was still under way then"
                 else:
                     when = f"in that time, at {_clock(sent)}"
                 return f"the process {carrier.process} was away from {_clock(span.start)} {until} UTC; the request was sent {when}"

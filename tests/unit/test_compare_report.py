@@ -131,6 +131,7 @@ def test_a_recorded_absence_is_stated_as_the_cause() -> None:
     [
         (Away(START - 9, START - 2), "2.0 s after that, when it may not have listened yet"),
         (Away(START + 2, None), "before that, when it may still have been on its way"),
+        (Away(START + 0.08, START + 1), "0.1 s before that, and was still under way then"),
     ],
 )
 def test_an_absence_close_by_is_told_as_what_it_is(away: Away, words: str) -> None:
