@@ -159,6 +159,26 @@ def test_a_cause_further_down_that_comes_late_takes_over_and_the_id_stays(world:
     assert (after.client, after.root_cause) == (Impact(50, 0, 50), Impact(30, 0, 30))
 
 
+def test_a_request_that_enters_by_two_services_is_one_request_of_a_client(world: World) -> None:
+    """Two instrumentations of one service begin a segment each: its clients asked once, and what one of the two saw fail failed."""
+    documents: list[dict[str, Any]] = []
+    for number in range(60):
+        begun = START + 60 * MINUTE - 1 + number * 0.95
+        common = {"trace_id": trace_id(begun), "end_time": begun + 2}
+        flags = {"fault": True} if number < 30 else {"error": True} if number < 40 else {}
+        # The first one's second entry only is in the insight's time; five that were well to "api" were not to "Api".
+        other = {"fault": True} if number >= 55 else {}
+        documents.append(common | {"id": segment_id(), "name": "Api", "start_time": begun} | other)
+        documents.append(common | {"id": segment_id(), "name": "api", "start_time": begun + 1} | flags)
+    for place in range(0, len(documents), 50):
+        assert world.xray.segments.put([orjson.dumps(one).decode() for one in documents[place : place + 50]]) == []
+    world.clock.now = START + 65 * MINUTE
+    (insight,) = world.found()
+    assert insight.root.name == "api"
+    assert (insight.client, insight.root_cause) == (Impact(35, 15, 60), Impact(30, 20, 60))
+    assert [event.client for event in insight.events] == [insight.client]
+
+
 def test_a_group_that_names_one_that_is_gone_is_told_and_others_go_on(world: World) -> None:
     world.requests(55, ok=0, faults=20)
     world.xray.groups.create("inner", "fault", None, {})

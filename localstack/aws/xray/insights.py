@@ -9,8 +9,9 @@ when its traces go. Ours, where the developer guide ("Using X-Ray insights") lea
 - A minute is judged once it is over. An insight is closed :data:`~localstack.aws.xray.anomalies.CALM_MINUTES` minutes after its last
   anomalous minute; requests that come late can still move its ends, or open it again. It keeps its id as long as it touches the
   time it had and has a service in common with what it was. When its hour before it falls out of the retention, it changes no more.
-- *Root cause statistics* count the requests to the root cause service in the insight's time, *client statistics* those to the services
-  by which traces with the root cause entered: all of them, so that the share of faults can be told.
+- *Root cause statistics* count the requests to the root cause service in the insight's time, *client statistics* those of clients to the
+  services by which traces with the root cause entered: all of them, so that the share of faults can be told. A request of a client
+  is a trace, however often it entered: a fault where one of its entries is one, ok where all of them are.
 - An *event* is the state after each minute of the insight in which something came; the last one says that it is over.
 """
 
@@ -233,12 +234,18 @@ class Insights:
             entered AS (
                 SELECT DISTINCT incident, name, type, account_id FROM node SEMI JOIN root_cause USING (incident, trace) WHERE entry
             ),
+            -- What entered by several services at once (one instrumented twice, say) is one request.
             client AS (
-                SELECT node.* FROM node SEMI JOIN entered ON entered.incident = node.incident AND entered.name = node.name
+                SELECT incident, min(start_time) AS start_time,
+                       bool_or(fault) AS fault, bool_or(throttle) AS throttle, bool_or(error) AS error
+                FROM node SEMI JOIN entered ON entered.incident = node.incident AND entered.name = node.name
                 AND entered.type IS NOT DISTINCT FROM node.type AND entered.account_id IS NOT DISTINCT FROM node.account_id
-                WHERE entry
+                WHERE entry GROUP BY incident, trace
             ),
-            request AS (SELECT *, false AS is_client FROM root_cause UNION ALL BY NAME SELECT *, true AS is_client FROM client)
+            request AS (
+                SELECT incident, start_time, fault, throttle, error, false AS is_client FROM root_cause
+                UNION ALL BY NAME SELECT *, true AS is_client FROM client
+            )
             SELECT incident, floor(start_time / {MINUTE})::BIGINT * {MINUTE} AS minute, is_client,
                    count(*) FILTER (fault), count(*) FILTER (NOT fault AND NOT throttle AND NOT error), count(*)
             FROM request GROUP BY ALL ORDER BY minute
