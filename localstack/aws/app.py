@@ -80,17 +80,8 @@ class Application:
                 raise not_implemented(f"{operation} of {service.name}")
             members = service.parse(operation, _decompress(raw, environ), environ.get("CONTENT_TYPE", ""))
             return 200, [("Content-Type", service.content_type)], orjson.dumps(handler(members))
-        except AwsError as error:
-            return service.error(error)
-        except StoreClosed:
-            return service.error(AwsError("ServiceUnavailableException", "The local AWS is stopping; send this again", 503))
-        except duckdb.OutOfMemoryException:
-            log.warning("%s of %s needs more memory than DuckDB may take", operation, service.name)
-            message = f"{operation} needs more memory than the local AWS may take at once; ask for a shorter time range"
-            return service.error(AwsError("ServiceUnavailableException", message, 503))
-        except Exception:
-            log.exception("%s of %s failed", operation, service.name)
-            return service.error(AwsError("InternalFailure", f"{operation} failed inside the local AWS; its log says why (make logs)", 500))
+        except Exception as error:
+            return service.error(_aws_error(error, f"{operation} of {service.name}"))
 
     def _answer_otlp(self, environ: dict[str, Any]) -> tuple[int, list[tuple[str, str]], bytes]:
         content_type = environ.get("CONTENT_TYPE", "")
@@ -99,16 +90,9 @@ class Application:
             self._verifier.verify(environ, raw)
             kind, body = self._otlp.answer(raw, content_type, environ.get("HTTP_CONTENT_ENCODING", ""))
             return 200, [("Content-Type", kind)], body
-        except AwsError as error:
-            status, kind, body = self._otlp.error(error, content_type)
-        except StoreClosed:
-            closing = AwsError("ServiceUnavailableException", "The local AWS is stopping; send this again", 503)
-            status, kind, body = self._otlp.error(closing, content_type)
-        except Exception:
-            log.exception("OTLP of xray failed")
-            failed = AwsError("InternalFailure", "This failed inside the local AWS; its log says why (make logs)", 500)
-            status, kind, body = self._otlp.error(failed, content_type)
-        return status, [("Content-Type", kind)], body
+        except Exception as error:
+            status, kind, body = self._otlp.error(_aws_error(error, "OTLP of xray"), content_type)
+            return status, [("Content-Type", kind)], body
 
     def _answer_local(self, environ: dict[str, Any]) -> tuple[int, list[tuple[str, str]], bytes]:
         headers = [("Content-Type", "application/json")]
@@ -118,6 +102,22 @@ class Application:
             known = ", ".join(f"GET {LOCAL_PREFIX}{name}" for name in sorted(self._local))
             return 404, headers, orjson.dumps({"message": f"There is {known}"})
         return 200, headers, orjson.dumps(handler())
+
+
+def _aws_error(error: Exception, what: str) -> AwsError:
+    """What is answered where ``what`` raised this. What its caller can do nothing about is logged."""
+    match error:
+        case AwsError():
+            return error
+        case StoreClosed():
+            return AwsError("ServiceUnavailableException", "The local AWS is stopping; send this again", 503)
+        case duckdb.OutOfMemoryException():
+            log.warning("%s needs more memory than DuckDB may take", what)
+            message = f"{what} needs more memory than the local AWS may take at once; ask for a shorter time range or less at a time"
+            return AwsError("ServiceUnavailableException", message, 503)
+        case _:
+            log.error("%s failed", what, exc_info=error)
+            return AwsError("InternalFailure", f"{what} failed inside the local AWS; its log says why (make logs)", 500)
 
 
 def _read(environ: dict[str, Any]) -> bytes:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
+from itertools import islice
 from typing import Any
 
 import botocore.loaders
@@ -87,11 +88,13 @@ class Service:
         if operation in self._mends:
             self._mends[operation](members)
         members = _typed(shape, members, "")
-        broken = list(_broken(shape, members, ""))
+        # No further: of a large body there may be millions, and they would take a gigabyte.
+        broken = list(islice(_broken(shape, members, ""), MAX_LISTED + 1))
         if broken:
-            plural = "s" if len(broken) > 1 else ""
-            listed = "; ".join(broken[:MAX_LISTED]) + ("; …" if len(broken) > MAX_LISTED else "")
-            raise AwsError(self._invalid_of(operation), f"{len(broken)} validation error{plural} detected: {listed}")
+            many = len(broken) > MAX_LISTED
+            count = f"More than {MAX_LISTED}" if many else len(broken)
+            listed = "; ".join(broken[:MAX_LISTED]) + ("; …" if many else "")
+            raise AwsError(self._invalid_of(operation), f"{count} validation error{'s' if len(broken) > 1 else ''} detected: {listed}")
         return dict(members)
 
     def _invalid_of(self, operation: str) -> str:

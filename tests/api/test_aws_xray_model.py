@@ -29,7 +29,7 @@ from localstack.aws.signature import Verifier
 from localstack.aws.state import State
 from localstack.aws.xray.responses import UNSIGNED
 from tests.api.aws_answers import check_answer, check_error, model
-from tests.api.aws_clients import trace_id
+from tests.api.aws_clients import segment_id, trace_id
 from tests.api.aws_requests import LAST, OPERATIONS, POLICY, Case, World, broken, odd_documents, valid
 from tests.api.xray_story import request, rule
 from tests.waiting import until
@@ -222,9 +222,11 @@ def test_odd_documents_are_refused_or_read_like_any_other(server: Server, caplog
             stored += [json.loads(document)["trace_id"] for document in batch]
         traces = [trace for trace in stored if isinstance(trace, str) and len(trace) == 35]
         span = {"StartTime": now - 60, "EndTime": now + 60}
-        for by in ("TraceId", "Event", "Service"):
-            pages(server, "GetTraceSummaries", span | {"TimeRangeType": by})
-        pages(server, "GetTraceSummaries", span | {"FilterExpression": " OR ".join(f"({one})" for one in EXPRESSIONS)})
+        pages(server, "GetTraceSummaries", span)
+        # What chooses traces looks at all of them for the first page.
+        for by in ("Event", "Service"):
+            server.call("GetTraceSummaries", span | {"TimeRangeType": by})
+        server.call("GetTraceSummaries", span | {"FilterExpression": " OR ".join(f"({one})" for one in EXPRESSIONS)})
         for first in range(0, len(traces), 5):
             pages(server, "BatchGetTraces", {"TraceIds": traces[first : first + 5]})
         pages(server, "GetServiceGraph", span)
@@ -287,6 +289,41 @@ def test_a_body_that_is_too_large_is_refused(server: Server) -> None:
     body = b'{"TraceSegmentDocuments": ["' + b"x" * MAX_BODY + b'"]}'
     refused_everywhere(server.send("/TraceSegments", body), 413, "RequestEntityTooLargeException")
     server.call("GetEncryptionConfig", {})
+
+
+def test_what_does_not_fit_into_memory_is_a_503_and_does_no_harm(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """With a filter that joins most tables, in a database that is left hardly any memory for it."""
+    server = Server(tmp_path)
+    try:
+        answer, again = answers_of_little_memory(server)
+    finally:
+        server.close()
+    refused_everywhere(answer, 503, "ServiceUnavailableException")
+    assert "shorter time range" in answer.json["message"]
+    assert [(record.levelname, record.exc_info) for record in caplog.records] == [("WARNING", None)]
+    assert again["TraceSummaries"]
+
+
+def answers_of_little_memory(server: Server) -> tuple[Answer, Any]:
+    """What the same query is answered with too little memory, and then with enough."""
+    now = time.time()
+    keys = {f"k{number}": number for number in range(20)}
+    documents = [
+        json.dumps({"name": "x" * 200, "id": segment_id(), "trace_id": trace_id(), "start_time": now, "end_time": now, "annotations": keys})
+        for _ in range(2000)
+    ]
+    for first in range(0, len(documents), 50):
+        server.call("PutTraceSegments", {"TraceSegmentDocuments": documents[first : first + 50]})
+    expression = " OR ".join(['service("x")', "edge()", 'name = "x"', *(f"annotation.{key}" for key in keys)])
+    members = {"StartTime": now - 60, "EndTime": now + 1, "FilterExpression": expression}
+    server.state.xray.index.refresh()
+    ((limit,),) = server.state.store.read("SELECT current_setting('memory_limit')")
+    server.state.store.cursor().execute("SET memory_limit = '6MB'")
+    try:
+        answer = server.send("/TraceSummaries", json.dumps(members).encode())
+    finally:
+        server.state.store.cursor().execute(f"SET memory_limit = '{limit}'")
+    return answer, server.call("GetTraceSummaries", members)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 
 from localstack.aws.errors import AwsError
 from localstack.aws.logs.responses import LogsResponses
-from localstack.aws.protocol import Service
+from localstack.aws.protocol import MAX_LISTED, Service
 from localstack.aws.signature import Verifier
 from localstack.aws.tokens import make_token, read_token
 from localstack.aws.xray import responses
@@ -60,6 +60,14 @@ def test_tags_may_hold_letters_of_any_alphabet() -> None:
 def test_a_long_value_is_shortened_in_the_error() -> None:
     with pytest.raises(AwsError, match=re.escape("x" * 100 + "…' at 'logGroupName'")):
         LOGS.parse("CreateLogGroup", b'{"logGroupName": "%s"}' % (b"x" * 600), "")
+
+
+def test_no_more_errors_are_looked_for_than_are_listed() -> None:
+    records = ",".join(["{}"] * 100_000)
+    with pytest.raises(AwsError) as caught:
+        XRAY.parse("PutTelemetryRecords", f'{{"TelemetryRecords": [{records}]}}'.encode(), "")
+    assert caught.value.message.startswith(f"More than {MAX_LISTED} validation errors detected: ")
+    assert caught.value.message.count("failed to satisfy constraint") == MAX_LISTED
 
 
 def test_tokens_are_good_for_their_query_only() -> None:
