@@ -15,6 +15,8 @@ is left out and logged; writing knows nothing of it.
 from __future__ import annotations
 
 import logging
+import os
+import sys
 import threading
 
 import duckdb
@@ -89,6 +91,18 @@ SCHEMA = (
 )
 
 
+#: Every trace of which something is stored, whether it is in the index yet or not, with what says where it stands among others: what
+#: does not look into traces need not wait for the index. Of a trace that is not in the index all has come after the watermark.
+KNOWN_TRACES = """(
+    SELECT trace, trace_id, began, first_commit FROM xray_trace
+    UNION ALL
+    SELECT trace, min(trace_id) AS trace_id,
+           arg_min(trace_time, {'commit': first_commit, 'time': trace_time}) AS began, min(first_commit) AS first_commit
+    FROM segment ANTI JOIN (SELECT trace FROM xray_trace) USING (trace)
+    WHERE changed_commit > (SELECT watermark FROM xray_index)
+    GROUP BY trace
+)"""
+
 #: What is derived at once at most, in documents and in their bytes: what bounds the memory this takes.
 PART_DOCUMENTS = 16_384
 PART_BYTES = 24 * 1024 * 1024
@@ -137,6 +151,9 @@ class Index:
             self._watcher.join()
 
     def _keep_up(self) -> None:
+        if sys.platform == "linux":
+            # Where there is not time enough for both, those who write come first.
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
         before: int | None = None
         while not self._ended.wait(IDLE_SECONDS):
             appends = self._store.appends("segment")

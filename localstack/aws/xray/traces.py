@@ -15,7 +15,7 @@ from localstack.aws.tokens import make_token, read_token
 from localstack.aws.xray import segments
 from localstack.aws.xray.documents import StoredDocument
 from localstack.aws.xray.entities import entities
-from localstack.aws.xray.index import Index
+from localstack.aws.xray.index import KNOWN_TRACES, Index
 from localstack.aws.xray.inferred import inferred_segments
 from localstack.aws.xray.reading import Documents
 from localstack.aws.xray.summaries import summarize
@@ -167,7 +167,8 @@ class Traces:
 
         The pages of one query show the traces there were at its first page, each as it is when its page is made.
         """
-        self._index.refresh()
+        if query.expression:
+            self._index.refresh()
         place = self._first_place(query) if token is None else _read_place(token, query)
         scope = _Scope(query, place)
         found = self._found(query, scope)
@@ -234,7 +235,8 @@ class Traces:
         return Trace(trace_id, _duration(start, end), limit_exceeded, _after(documents, after)), True
 
     def _first_place(self, query: SummaryQuery) -> _Place:
-        ((snapshot,),) = self._store.read("SELECT watermark FROM xray_index")
+        known = "SELECT watermark FROM xray_index" if query.expression else "SELECT coalesce(max(changed_commit), 0) FROM segment"
+        ((snapshot,),) = self._store.read(known)
         if query.sampling is None or query.sampling.name == "PartialScan":
             return _Place(snapshot, _RATE_STEPS)
         if query.sampling.name == "FixedRate":
@@ -300,6 +302,8 @@ class Traces:
 class _Scope:
     """The traces a page is taken from, before any filter, as SQL: ``{tables} SELECT … FROM {rows} AND …``, over ``xray_trace t``.
 
+    Where there is no filter only the trace, its id, ``began`` and ``first_commit`` are there, and the index need not be up to date.
+
     ``matched``: the time that made a trace one of these, for ranges of events.
     """
 
@@ -307,10 +311,11 @@ class _Scope:
         since = query.scanned_from
         self.parameters: dict[str, Any] = {"snapshot": place.snapshot, "since": since, "until": query.end}
         conditions = ["t.first_commit <= $snapshot"]
+        traces = "xray_trace" if query.expression else KNOWN_TRACES
         if query.by == "TraceId":
             # An id has whole seconds: the trace of second 7 belongs to a range that starts at 7.4.
             self.parameters["floor"] = float(math.floor(since))
-            self.tables, self.rows, self.matched = "", "xray_trace t", "NULL"
+            self.tables, self.rows, self.matched = "", f"{traces} t", "NULL"
             conditions.append("t.began BETWEEN $floor AND $until AND (t.began >= $since OR t.began = floor(t.began))")
         else:
             column = "received" if query.by == "Event" else "CASE WHEN NOT independent THEN end_time END"
@@ -319,7 +324,7 @@ class _Scope:
                     SELECT trace, max({column}) AS at FROM segment
                     WHERE {column} BETWEEN $since AND $until AND first_commit <= $snapshot GROUP BY trace
                 )"""
-            self.rows, self.matched = "xray_trace t JOIN matched ON matched.trace = t.trace", "matched.at"
+            self.rows, self.matched = f"{traces} t JOIN matched ON matched.trace = t.trace", "matched.at"
         if place.rate < _RATE_STEPS:
             conditions.append(f"hash(t.trace) % {_RATE_STEPS} < $rate")
             self.parameters["rate"] = place.rate
