@@ -224,6 +224,31 @@ def test_nothing_of_an_expression_becomes_sql(state: State, value: str) -> None:
     assert matching(state, "fault", stored) == [second]
 
 
+@pytest.mark.parametrize(
+    ("text", "holds"),
+    [
+        ('service("api") { responsetime = 1 AND duration = 3 }', True),
+        ('service("late") { responsetime = 0 AND duration = 0 }', True),
+        ('service("open") { responsetime OR duration }', False),
+        ('service("open") { !(responsetime >= 0) AND !(duration >= 0) }', True),
+        ('edge("api", "called") { duration = 2.5 }', True),
+        ("!(http.status = 200) AND !(http.status != 200)", True),
+    ],
+)
+def test_times_that_are_odd(state: State, text: str, holds: bool) -> None:
+    """Work that outlasts its segment, an end before the start, what has not ended, and what is not set."""
+    call = {"id": f"{9:016x}", "name": "called", "namespace": "remote", "start_time": NOW + 0.5, "end_time": NOW + 3}
+    stored = put(
+        state,
+        [
+            segment(1, subsegments=[call]),
+            segment(2, name="late", parent_id=f"{1:016x}", end_time=NOW - 1),
+            {"id": f"{3:016x}", "name": "open", "start_time": NOW, "in_progress": True, "parent_id": f"{1:016x}"},
+        ],
+    )
+    assert bool(matching(state, text, stored)) == holds
+
+
 def test_two_conditions_stand_in_one_statement(state: State) -> None:
     stored = put(state, [segment(1, user="alice")], [segment(1, user="bob")])
     state.xray.index.refresh()
