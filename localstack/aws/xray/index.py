@@ -107,8 +107,9 @@ KNOWN_TRACES = """(
 PART_DOCUMENTS = 16_384
 PART_BYTES = 24 * 1024 * 1024
 
-#: What may lie unindexed while nobody reads: as much as a reading then derives in some tenths of a second.
-BACKLOG_DOCUMENTS = 20_000
+#: What may lie unindexed while others write and nobody reads: a burst is taken at full speed, and a reading after it waits about a
+#: second at most.
+BACKLOG_DOCUMENTS = 100_000
 #: How often the backlog is looked at. What no longer grows is indexed, however little it is.
 IDLE_SECONDS = 1.0
 

@@ -32,7 +32,7 @@ MAX_RANGE_SECONDS = 24 * 3600
 MAX_TRACE_BYTES = 500 * 1024
 #: Summaries a page, and the bytes of the documents they are made of; of one trace that is larger itself, its first documents. X-Ray does
 #: not document its own figures.
-PAGE_TRACES = 500
+PAGE_TRACES = 100
 PAGE_DOCUMENT_BYTES = 8 * 1024 * 1024
 #: Bytes of documents in one answer of BatchGetTraces (one document at least). Five traces within their limit are below it.
 BATCH_BYTES = 4 * 1024 * 1024
