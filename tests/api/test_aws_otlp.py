@@ -186,7 +186,18 @@ def test_a_span_of_more_than_a_segments_size_is_indexed_without_its_metadata(aws
         (gzip.compress(b"\0" * (MAX_BYTES + 1)), PROTOBUF, "gzip", 400, "larger than"),
         (b"\0" * (MAX_BYTES + 1), PROTOBUF, "", 400, "larger than"),
     ],
-    ids=str,
+    ids=[
+        "cut JSON",
+        "a list",
+        "a number for a list",
+        "no protobuf",
+        "text",
+        "no content type",
+        "zstd",
+        "no gzip",
+        "too large when unpacked",
+        "too large",
+    ],
 )
 def test_a_bad_request_is_answered_with_a_status(aws: Vendor, body: bytes, kind: str, encoding: str, status: int, words: str) -> None:
     answer = post(aws, body, kind, encoding)
