@@ -135,6 +135,10 @@ def _translate(span: Span, entry: bool) -> Document:
     return {key: value for key, value in document.items() if value not in (None, {}, [])}
 
 
+#: The id of the service's segment of a span whose ``id`` is a column, as :func:`documents` makes it.
+SERVICE_ID_SQL = "left(sha256(id || '/service'), 16)"
+
+
 def _made_id(*parts: str) -> str:
     """16 digits that follow from ``parts``, for what has no id of its own."""
     return hashlib.sha256("/".join(parts).encode()).hexdigest()[:16]

@@ -28,7 +28,7 @@ from localstack.aws.xray.entities import entities
 from localstack.aws.xray.facts import Service, service_of
 from localstack.aws.xray.graphs import Graph, Graphs
 from localstack.aws.xray.spandocuments import of_segment
-from localstack.store import Store
+from localstack.store import Store, row_ranges
 
 SCHEMA = (
     """CREATE TABLE xray_retrieval (
@@ -55,6 +55,12 @@ MAX_DOCUMENT = 204_800
 #: A page ends early where its documents are together larger than this. Ours.
 PAGE_BYTES = 4 * 1024 * 1024
 
+#: Documents that are read at once for a page: those of the largest size are a page's bytes. And for everything that was fetched.
+_STEP = PAGE_BYTES // MAX_DOCUMENT
+_LARGE_STEP = 1000
+#: Bytes that a range of rows is read of at once (:func:`localstack.store.row_ranges`).
+_RANGE_BYTES = 2 * 1024 * 1024
+
 _TRACE_ID = re.compile(rf"{segments.TRACE_ID.pattern}|[0-9a-fA-F]{{32}}")
 
 
@@ -69,7 +75,7 @@ class Retrieval:
     status: Status
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Stored:
     """One span of a trace: a segment document, or (``segment`` false) a span document. Times in epoch seconds."""
 
@@ -80,11 +86,21 @@ class Stored:
     document: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """What is stored of the trace that was asked for as number ``number``. ``duration``: of the whole trace, in seconds."""
+
+    number: int
+    duration: float
+    stored: Stored
+
+
 @dataclass(frozen=True)
 class TracePart:
     """Some spans of a trace: a trace of more than a page's goes on, with the same id, on the next one.
 
-    ``spans``: ids and documents, earliest first. ``duration``: of the whole trace, in seconds.
+    ``spans``: ids and documents, by when what is stored began; what is made of one document stands together, earliest first.
+    ``duration``: of the whole trace, in seconds.
     """
 
     id: str
@@ -157,36 +173,47 @@ class Retrievals:
     # -- what was fetched
 
     def page(self, retrieval: Retrieval, form: Format, token: str | None) -> tuple[list[TracePart], str | None]:
-        """The next traces of a completed retrieval, in the order asked for, and the token of those after them."""
+        """The next traces of a completed retrieval, in the order asked for, and the token of those after them.
+
+        Of a trace of any size only the documents of the page are read.
+        """
         query = ("ListRetrievedTraces", retrieval.token, form)
-        position: list[Any] = [0, -1.0, ""]
+        # What comes next: the trace, by its number; the row of it that is stored; and of what is made of that row, the place.
+        position: list[Any] = [0, -1.0, "", 0]
         if token is not None:
-            found = read_token(token, query, (int, float, str))
+            found = read_token(token, query, (int, float, str, int))
             if found is None:
                 raise AwsError("InvalidRequestException", "NextToken is not one that this query returned")
             position = found
-        first, *after = position
+        try:
+            parts, after = self._page(retrieval, form, position, sparing=False)
+        except duckdb.OutOfMemoryException:
+            # Not for the documents of a page: for large ones that are stored between them.
+            parts, after = self._page(retrieval, form, position, sparing=True)
+        return parts, None if after is None else make_token(after, query)
+
+    def _page(self, retrieval: Retrieval, form: Format, position: list[Any], sparing: bool) -> tuple[list[TracePart], list[Any] | None]:
+        """The parts from a position on, and the position after them."""
+        first, start_time, identity, skip = position
         parts: list[TracePart] = []
-        size = 0
-        for number in range(first, len(retrieval.trace_ids)):
-            trace_id = retrieval.trace_ids[number]
-            stored = self.stored(retrieval, trace_id)
-            spans = [span for span in _documents(stored, form) if (span.start_time, span.id) > tuple(after)]
-            after = [-1.0, ""]
-            if not spans:
-                continue
-            if len(parts) == PAGE_TRACES or size > PAGE_BYTES:
-                return parts, make_token([number, -1.0, ""], query)
-            taken: list[Stored] = []
-            for span in spans[:PAGE_SPANS]:
-                if taken and size > PAGE_BYTES:
-                    break
-                taken.append(span)
-                size += len(span.document)
-            parts.append(TracePart(trace_id, _duration(stored), [(span.id, span.document) for span in taken]))
-            if len(taken) < len(spans):
-                return parts, make_token([number, taken[-1].start_time, taken[-1].id], query)
-        return parts, None
+        size, current = 0, None
+        with self._store.transaction() as db:
+            numbers = _present(db, retrieval, range(max(first, 0), len(retrieval.trace_ids)))
+            # One more than a page can hold: so that where a trace goes on is known.
+            most = PAGE_TRACES * PAGE_SPANS + 1
+            for row in _rows(db, retrieval, numbers[:PAGE_TRACES], sparing, most, (first, start_time, identity)):
+                number, stored = row.number, row.stored
+                for place, made in enumerate(_in_form(stored, form)):
+                    if place < skip and (number, stored.start_time, stored.id) == (first, start_time, identity):
+                        continue
+                    if size > PAGE_BYTES or (number == current and len(parts[-1].spans) == PAGE_SPANS):
+                        return parts, [number, stored.start_time, stored.id, place]
+                    if number != current:
+                        parts.append(TracePart(retrieval.trace_ids[number], row.duration, []))
+                        current = number
+                    parts[-1].spans.append((made.id, made.document))
+                    size += len(made.document)
+        return parts, [numbers[PAGE_TRACES], -1.0, "", 0] if len(numbers) > PAGE_TRACES else None
 
     def graph(self, retrieval: Retrieval) -> tuple[Graph, list[Links]]:
         """The service graph of a completed retrieval, and the links of its services.
@@ -195,11 +222,10 @@ class Retrievals:
         """
         documents: dict[str, list[str]] = {}
         links: list[Links] = []
-        for trace_id in retrieval.trace_ids:
-            found = list(_documents(self.stored(retrieval, trace_id), "XRAY"))
-            if found:
-                documents[xray_id(trace_id)] = [span.document for span in found]
-                links += _links(trace_id, found)
+        for trace_id, rows in self.stored(retrieval).items():
+            found = [made for row in rows for made in _in_form(row, "XRAY")]
+            documents[xray_id(trace_id)] = [made.document for made in found]
+            links += _links(trace_id, found)
         now = time.time()
         parsed = [segments.parse(document, now) for texts in documents.values() for document in texts]
         valid = [segment for segment in parsed if not isinstance(segment, segments.Rejected)]
@@ -219,32 +245,116 @@ class Retrievals:
             finally:
                 scratch.close()
 
-    def stored(self, retrieval: Retrieval, trace_id: str) -> list[Stored]:
-        """What is stored of a trace and began in the retrieval's range, both of whose ends belong to it, in whole seconds."""
-        rows = self._store.read(
-            """
-            WITH kept AS (
-                SELECT id, start_time, end_time, segment, document FROM xray_span WHERE trace_id = $trace_id
-                -- The last one of a span that came more than once; one in progress never in place of a complete one.
-                QUALIFY row_number() OVER (PARTITION BY id ORDER BY end_time IS NULL, received DESC, rowid DESC) = 1
-            ), indexed AS (
-                SELECT lower(id) AS id, start_time, end_time, true AS segment, document FROM segment WHERE trace = $trace
-            )
-            SELECT * FROM (FROM kept UNION ALL FROM indexed ANTI JOIN kept USING (id))
-            WHERE floor(start_time) BETWEEN floor($start) AND $end
-            ORDER BY start_time, id
-            """,
-            {
-                "trace_id": xray_id(trace_id),
-                "trace": xray_id(trace_id)[2:].replace("-", ""),
-                "start": retrieval.start,
-                "end": retrieval.end,
-            },
-        )
-        found = [Stored(*row) for row in rows]
-        # A span may be indexed as a service's segment and a call of it: those are no further spans.
-        made = {document["id"] for one in found if not one.segment for document in otlp.documents(orjson.loads(one.document))}
-        return [one for one in found if not one.segment or one.id not in made]
+    def stored(self, retrieval: Retrieval) -> dict[str, list[Stored]]:
+        """What is stored of each trace, by the ids asked for, and began in the retrieval's range; traces without any are not there."""
+        try:
+            return self._stored(retrieval, sparing=False)
+        except duckdb.OutOfMemoryException:
+            return self._stored(retrieval, sparing=True)
+
+    def _stored(self, retrieval: Retrieval, sparing: bool) -> dict[str, list[Stored]]:
+        found: dict[str, list[Stored]] = {}
+        with self._store.transaction() as db:
+            for row in _rows(db, retrieval, range(len(retrieval.trace_ids)), sparing):
+                found.setdefault(retrieval.trace_ids[row.number], []).append(row.stored)
+        return found
+
+
+#: Whether a row began in a retrieval's range, both of whose ends belong to it, in whole seconds.
+_IN_RANGE = "floor(start_time) BETWEEN floor($range_start) AND $range_end"
+
+_CHOSEN = "chosen AS (SELECT unnest($numbers::INTEGER[]) AS number, unnest($trace_ids) AS trace_id, unnest($traces::UUID[]) AS trace)"
+
+#: Rows of the traces without their documents, which are what takes memory.
+_PLACES = f"""
+    WITH {_CHOSEN},
+    kept AS (
+        SELECT number, id, start_time, end_time, segment, xray_span.rowid AS place, 'xray_span' AS source
+        FROM xray_span JOIN chosen USING (trace_id)
+        -- The last one of a span that came more than once; one in progress never in place of a complete one.
+        QUALIFY row_number() OVER (PARTITION BY number, id ORDER BY end_time IS NULL, received DESC, xray_span.rowid DESC) = 1
+    ),
+    indexed AS (
+        SELECT number, id, start_time, end_time, true AS segment, segment.rowid AS place, 'segment' AS source
+        FROM segment JOIN chosen USING (trace)
+    ),
+    -- A span may be indexed, as a service's segment and a call of it too: those are no further spans.
+    known AS (SELECT number, id FROM kept UNION ALL SELECT number, {otlp.SERVICE_ID_SQL} FROM kept WHERE NOT segment),
+    stored AS (SELECT * FROM (FROM kept UNION ALL FROM indexed ANTI JOIN known USING (number, id)) WHERE {_IN_RANGE}),
+    lasting AS (
+        SELECT *, round(greatest(coalesce(max(end_time) OVER trace - min(start_time) OVER trace, 0), 0), 3) AS duration
+        FROM stored WINDOW trace AS (PARTITION BY number)
+    )
+    SELECT number, id, start_time, end_time, segment, duration, place, source FROM lasting
+    WHERE number > $number OR (number = $number AND (start_time > $start_time OR (start_time = $start_time AND id >= $id)))
+    ORDER BY number, start_time, id LIMIT $most
+"""
+
+
+def _parameters(retrieval: Retrieval, numbers: Sequence[int]) -> dict[str, Any]:
+    trace_ids = [xray_id(retrieval.trace_ids[number]) for number in numbers]
+    return {
+        "numbers": list(numbers),
+        "trace_ids": trace_ids,
+        "traces": [trace_id[2:].replace("-", "") for trace_id in trace_ids],
+        "range_start": retrieval.start,
+        "range_end": retrieval.end,
+    }
+
+
+def _present(db: duckdb.DuckDBPyConnection, retrieval: Retrieval, numbers: Sequence[int]) -> list[int]:
+    """The first of these traces of which something is stored, one more than a page can hold."""
+    rows = db.execute(
+        f"""
+        WITH {_CHOSEN}
+        SELECT number FROM xray_span JOIN chosen USING (trace_id) WHERE {_IN_RANGE}
+        UNION SELECT number FROM segment JOIN chosen USING (trace) WHERE {_IN_RANGE}
+        ORDER BY number LIMIT {PAGE_TRACES + 1}
+        """,
+        _parameters(retrieval, numbers),
+    ).fetchall()
+    return [number for (number,) in rows]
+
+
+def _rows(
+    db: duckdb.DuckDBPyConnection,
+    retrieval: Retrieval,
+    numbers: Sequence[int],
+    sparing: bool,
+    most: int | None = None,
+    after: tuple[int, float, str] = (-1, 0.0, ""),
+) -> Iterator[_Row]:
+    """What is stored of these traces, by (number, start_time, id), from ``after`` on; ``most`` rows. Documents are read as they are wanted.
+
+    ``sparing``: with little memory, whatever else is stored; slower.
+    """
+    if not numbers:
+        return
+    number, start_time, identity = after
+    places = db.execute(
+        _PLACES, _parameters(retrieval, numbers) | {"number": number, "start_time": start_time, "id": identity, "most": most}
+    ).fetchall()
+    step = _STEP if most is not None else _LARGE_STEP
+    for first in range(0, len(places), step):
+        wanted = places[first : first + step]
+        documents = {
+            source: _read(db, source, sorted(place for *_, place, its_source in wanted if its_source == source), sparing)
+            for source in ("xray_span", "segment")
+        }
+        for number, identity, start_time, end_time, segment, duration, place, source in wanted:
+            yield _Row(number, duration, Stored(identity, start_time, end_time, segment, documents[source][place]))
+
+
+def _read(db: duckdb.DuckDBPyConnection, table: str, places: Sequence[int], sparing: bool) -> dict[int, str]:
+    """The documents of some rows, by their ids; within the transaction the ids are of."""
+    if not places:
+        return {}
+    if not sparing:
+        return dict(db.execute(f"SELECT rowid, document FROM {table} WHERE rowid IN ({', '.join(map(str, places))})").fetchall())
+    found: dict[int, str] = {}
+    for first, last in row_ranges([(place, MAX_DOCUMENT) for place in places], _RANGE_BYTES):
+        found.update(db.execute(f"SELECT rowid, document FROM {table} WHERE rowid BETWEEN ? AND ?", [first, last]).fetchall())
+    return found
 
 
 def xray_id(trace_id: str) -> str:
@@ -253,10 +363,10 @@ def xray_id(trace_id: str) -> str:
     return otlp.xray_trace_id(digits)
 
 
-def _documents(stored: Sequence[Stored], form: Format) -> Iterator[Stored]:
-    """The spans in the form asked for, by (start_time, id)."""
-    found = [made for one in stored for made in (_as_segments(one) if form == "XRAY" else _as_spans(one))]
-    return iter(sorted(found, key=lambda one: (one.start_time, one.id)))
+def _in_form(stored: Stored, form: Format) -> list[Stored]:
+    """What is stored in the form asked for, by (start_time, id)."""
+    made = _as_segments(stored) if form == "XRAY" else _as_spans(stored)
+    return sorted(made, key=lambda one: (one.start_time, one.id))
 
 
 def _as_segments(stored: Stored) -> list[Stored]:
@@ -285,11 +395,6 @@ def _span_text(span: dict[str, Any]) -> str:
         attributes = {key: value for key, value in span["attributes"].items() if not key.startswith("aws.xray.metadata.")}
         text = orjson.dumps(span | {"attributes": attributes}).decode()
     return text
-
-
-def _duration(stored: Sequence[Stored]) -> float:
-    start = min(one.start_time for one in stored)
-    return round(max(max((one.end_time for one in stored if one.end_time is not None), default=start) - start, 0.0), 3)
 
 
 def _links(trace_id: str, documents: Sequence[Stored]) -> list[Links]:
