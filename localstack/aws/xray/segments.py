@@ -339,12 +339,12 @@ class SegmentInsert:
 
     def prepare(self, db: duckdb.DuckDBPyConnection) -> None:
         """See :class:`localstack.store.Store`: to plan the insert takes longer than to do it."""
-        self._feed = Feed(db, "arrived_segment", _ARRIVED.empty_table())
+        self._feed = Feed(db, "arrived_segment", _with_commit(_ARRIVED.empty_table(), 0))
         columns = ", ".join(_ARRIVED.names)
         db.execute(
             f"""PREPARE insert_segment AS
                 INSERT INTO segment ({columns}, first_commit, changed_commit, revision, deliveries, bytes)
-                SELECT {columns}, $commit::BIGINT, $commit::BIGINT, 1, 1, strlen(document) FROM arrived_segment"""
+                SELECT {columns}, commit, commit, 1, 1, strlen(document) FROM arrived_segment"""
         )
 
     def __call__(self, db: duckdb.DuckDBPyConnection, rows: pa.Table) -> None:
@@ -366,11 +366,13 @@ class SegmentInsert:
 
     def _insert(self, db: duckdb.DuckDBPyConnection, rows: pa.Table) -> None:
         assert self._feed is not None, "the writer thread has prepared it"
-        self._feed.rows = rows
+        assert self._commit is not None
+        # As a column: a statement with a parameter is planned anew each time.
+        self._feed.rows = _with_commit(rows, self._commit)
         try:
-            db.execute(f"EXECUTE insert_segment(commit := {self._commit})")
+            db.execute("EXECUTE insert_segment")
         finally:
-            self._feed.rows = _ARRIVED.empty_table()
+            self._feed.rows = self._feed.rows.slice(0, 0)
 
     def _update(self, db: duckdb.DuckDBPyConnection, view: str) -> None:
         db.execute(
@@ -396,6 +398,10 @@ class SegmentInsert:
             WHERE segment.rowid = new.target
             """
         )
+
+
+def _with_commit(rows: pa.Table, commit: int) -> pa.Table:
+    return rows.append_column("commit", pa.array([commit] * rows.num_rows, pa.int64()))
 
 
 def _keys(rows: pa.Table) -> list[tuple[str, str]]:
