@@ -340,10 +340,11 @@ def derive(db: duckdb.DuckDBPyConnection, changed: Changed, sparing: bool = Fals
     if first is not None:
         for table in _TABLES:
             db.execute(f"DELETE FROM {table} WHERE trace IN (FROM derived_dirty) AND began BETWEEN ? AND ?", [first, last])
-    db.execute(f"CREATE OR REPLACE TEMP TABLE derived_entity AS {_DOCUMENTS} LIMIT 0", {"first": 0, "last": 0})
     ranges = _ranges(db, "segment WHERE trace IN (FROM derived_dirty)") if sparing else _EVERYTHING
+    into = "CREATE OR REPLACE TEMP TABLE derived_entity AS"
     for first, last in ranges:
-        db.execute(f"INSERT INTO derived_entity BY NAME {_DOCUMENTS}", {"first": first, "last": last})
+        db.execute(f"{into} {_DOCUMENTS}", {"first": first, "last": last})
+        into = "INSERT INTO derived_entity BY NAME"
     level = 0
     while db.execute("SELECT 1 FROM derived_entity WHERE level = ? AND embedded > 0 LIMIT 1", [level]).fetchall():
         ranges = _ranges(db, f"derived_entity WHERE level = {level} AND embedded > 0") if sparing else _EVERYTHING
