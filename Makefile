@@ -12,6 +12,8 @@ ID ?=
 LINES ?= 20
 FOLLOW ?=
 ARGS ?=
+# Tests mostly wait for something: two processes share them, a file never does (its tests may share a vendor).
+TWO := -n 2 --dist loadfile
 
 # A setting given on the command line (make demo REQUESTS=300) is exported to every command by make itself.
 .DEFAULT_GOAL := help
@@ -78,7 +80,7 @@ kill: setup ## SIGKILL one process; the supervisor starts it again (NAME=)
 
 test: setup-dev ## every test (ARGS= for pytest)
 	@$(PY) -m collector.build >/dev/null
-	@$(PY) -m pytest tests --ignore=tests/bench $(ARGS)
+	@$(PY) -m pytest tests --ignore=tests/bench $(TWO) $(ARGS)
 
 test-unit: setup-dev ## what needs no other process
 	@$(PY) -m pytest tests/unit $(ARGS)
