@@ -126,9 +126,13 @@ class Index:
         self._ended = threading.Event()
         self._watcher: threading.Thread | None = None
 
+    def current(self) -> bool:
+        """Whether everything that was acknowledged before this call is in the index."""
+        return self._store.appends("segment") == self._covered
+
     def refresh(self) -> None:
         """Bring the index up to date with everything that was acknowledged before this call."""
-        if self._store.appends("segment") == self._covered:
+        if self.current():
             return
         with self._lock:
             appends = self._store.appends("segment")

@@ -169,8 +169,10 @@ class Traces:
         """
         if query.expression:
             self._index.refresh()
-        place = self._first_place(query) if token is None else _read_place(token, query)
-        scope = _Scope(query, place)
+        # Without a filter nothing has to wait for the index; where it is up to date, it is the shorter way.
+        indexed = bool(query.expression) or self._index.current()
+        place = self._first_place(query, indexed) if token is None else _read_place(token, query)
+        scope = _Scope(query, place, indexed)
         found = self._found(query, scope)
         page, documents = self._cut(found[:PAGE_TRACES])
         summaries = []
@@ -234,14 +236,14 @@ class Traces:
         documents += inferred_segments(trace_id, found)
         return Trace(trace_id, _duration(start, end), limit_exceeded, _after(documents, after)), True
 
-    def _first_place(self, query: SummaryQuery) -> _Place:
-        known = "SELECT watermark FROM xray_index" if query.expression else "SELECT coalesce(max(changed_commit), 0) FROM segment"
+    def _first_place(self, query: SummaryQuery, indexed: bool) -> _Place:
+        known = "SELECT watermark FROM xray_index" if indexed else "SELECT coalesce(max(changed_commit), 0) FROM segment"
         ((snapshot,),) = self._store.read(known)
         if query.sampling is None or query.sampling.name == "PartialScan":
             return _Place(snapshot, _RATE_STEPS)
         if query.sampling.name == "FixedRate":
             return _Place(snapshot, round(query.sampling.value * _RATE_STEPS))
-        count = self._count(_Scope(query, _Place(snapshot, _RATE_STEPS)))
+        count = self._count(_Scope(query, _Place(snapshot, _RATE_STEPS), indexed))
         return _Place(snapshot, math.ceil(_RATE_STEPS * min(1.0, SAMPLE_TRACES / max(count, 1))))
 
     def _found(self, query: SummaryQuery, scope: _Scope) -> list[tuple[str, float, float | None]]:
@@ -302,16 +304,16 @@ class Traces:
 class _Scope:
     """The traces a page is taken from, before any filter, as SQL: ``{tables} SELECT … FROM {rows} AND …``, over ``xray_trace t``.
 
-    Where there is no filter only the trace, its id, ``began`` and ``first_commit`` are there, and the index need not be up to date.
+    Where it is not ``indexed``, the index need not be up to date, and only the trace, its id, ``began`` and ``first_commit`` are there.
 
     ``matched``: the time that made a trace one of these, for ranges of events.
     """
 
-    def __init__(self, query: SummaryQuery, place: _Place) -> None:
+    def __init__(self, query: SummaryQuery, place: _Place, indexed: bool) -> None:
         since = query.scanned_from
         self.parameters: dict[str, Any] = {"snapshot": place.snapshot, "since": since, "until": query.end}
         conditions = ["t.first_commit <= $snapshot"]
-        traces = "xray_trace" if query.expression else KNOWN_TRACES
+        traces = "xray_trace" if indexed else KNOWN_TRACES
         if query.by == "TraceId":
             # An id has whole seconds: the trace of second 7 belongs to a range that starts at 7.4.
             self.parameters["floor"] = float(math.floor(since))
