@@ -21,7 +21,7 @@ import threading
 
 import duckdb
 
-from localstack.aws.xray.derivation import Changed, derive
+from localstack.aws.xray.derivation import BEGAN, Changed, derive
 from localstack.store import Store, StoreClosed
 
 log = logging.getLogger("aws.xray.index")
@@ -91,15 +91,16 @@ SCHEMA = (
 )
 
 
+_REACHED = "(SELECT watermark FROM xray_index)"
 #: Every trace of which something is stored, whether it is in the index yet or not, with what says where it stands among others: what
 #: does not look into traces need not wait for the index. Of a trace that is not in the index all has come after the watermark.
-KNOWN_TRACES = """(
+KNOWN_TRACES = f"""(
     SELECT trace, trace_id, began, first_commit FROM xray_trace
     UNION ALL
-    SELECT trace, min(trace_id) AS trace_id,
-           arg_min(trace_time, {'commit': first_commit, 'time': trace_time}) AS began, min(first_commit) AS first_commit
-    FROM segment ANTI JOIN (SELECT trace FROM xray_trace) USING (trace)
-    WHERE changed_commit > (SELECT watermark FROM xray_index)
+    SELECT trace, any_value(trace_id) AS trace_id, {BEGAN} AS began, min(first_commit) AS first_commit
+    FROM segment
+    ANTI JOIN (SELECT trace FROM xray_trace WHERE trace IN (SELECT trace FROM segment WHERE changed_commit > {_REACHED})) USING (trace)
+    WHERE changed_commit > {_REACHED}
     GROUP BY trace
 )"""
 

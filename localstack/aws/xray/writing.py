@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -24,6 +25,7 @@ class Segments:
         self._store = store
         self._spans = spans
         self._limits = limits
+        self._turn = threading.Lock()
 
     def put(self, documents: Sequence[str]) -> list[Rejected]:
         """Store the valid documents; returns when they are committed. The rest comes back with what is wrong."""
@@ -31,12 +33,15 @@ class Segments:
             raise AwsError(
                 "InvalidRequestException", f"TraceSegmentDocuments must hold at most {MAX_DOCUMENTS} documents, not {len(documents)}"
             )
-        now = time.time()
-        parsed = [segments.parse(document, now, self._limits) for document in documents]
-        if self._limits.full_traces:
-            parsed = self._within_traces(parsed)
-        valid = [segment for segment in parsed if not isinstance(segment, Rejected)]
-        self._store.append(self._spans.tables(valid, now))
+        # One call at a time: two would take Python's lock from each other again and again, and neither be done sooner.
+        with self._turn:
+            now = time.time()
+            parsed = [segments.parse(document, now, self._limits) for document in documents]
+            if self._limits.full_traces:
+                parsed = self._within_traces(parsed)
+            valid = [segment for segment in parsed if not isinstance(segment, Rejected)]
+            tables = self._spans.tables(valid, now)
+        self._store.append(tables)
         return [segment for segment in parsed if isinstance(segment, Rejected)]
 
     def _within_traces(self, parsed: Sequence[Segment | Rejected]) -> list[Segment | Rejected]:
