@@ -72,6 +72,7 @@ def test_a_span_comes_back_as_it_was_sent_though_it_was_not_indexed(aws: Vendor,
     send(aws, root, child, **{"service.version": "1.2"})
     assert xray.batch_get_traces(TraceIds=[xray_form(trace)])["Traces"] == []
     token = start(xray, [xray_form(trace)])
+    assert token.isalnum()  # what begins with a hyphen is an option to a command line
     running = xray.list_retrieved_traces(RetrievalToken=token)
     assert (running["RetrievalStatus"], running["Traces"]) == ("RUNNING", [])
     assert xray.get_retrieved_traces_graph(RetrievalToken=token)["Services"] == []

@@ -137,7 +137,8 @@ class Retrievals:
                 )
         if start > end:
             raise AwsError("InvalidRequestException", "StartTime must not be after EndTime")
-        token, now = secrets.token_urlsafe(32), time.time()
+        # Hexadecimal: a token that begins with a hyphen would be an option to a command line.
+        token, now = secrets.token_hex(32), time.time()
         row = [token, orjson.dumps(list(dict.fromkeys(trace_ids))).decode(), start, end, now, False]
 
         def work(db: duckdb.DuckDBPyConnection) -> None:
