@@ -23,8 +23,8 @@ from rich.console import Console
 
 from compose.settings import ConfigurationError, Settings, SignalPath, load_or_exit
 from loadtest.ledger import LedgerEntry, LedgerError
-from loadtest.runs import Run, RunError, load_run, newest_run
-from services.compare import prices, table, trace
+from loadtest.runs import Manifest, Run, RunError, load_run, newest_run
+from services.compare import prices, record, table, trace
 from services.compare.evidence import Evidence
 from services.compare.progress import ProgressLine
 from services.compare.readers import metric_readers, readers
@@ -90,27 +90,36 @@ def compare(settings: Settings, run: Run) -> Report:
             line.looked,
         )
         judgement = comparison.judge(settled.states)
-    evidence = Evidence.of(settings)
-    manifest = run.manifest
-    return Report(
-        run=run.id,
-        about={
-            "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(manifest.started)),
-            "finished": manifest.finished is not None,
-            "profile": manifest.profile,
-            "planned": manifest.planned,
-            "seed": manifest.seed,
-            "sampling": manifest.sampling,
-            "mode": manifest.mode,
-        },
-        judgement=judgement,
-        why=[evidence.why(finding) for finding in judgement.findings],
-        states={path: settled.states[path] for path in SignalPath if path in settled.states},
-        hints=settled.hints,
-        metrics=settled.metrics,
-        prices=table_of_prices,
-        seconds=settled.seconds,
-    )
+        evidence = Evidence.of(settings)
+        report = Report(
+            run=run.id,
+            about=about(run.manifest),
+            judgement=judgement,
+            why=[evidence.why(finding) for finding in judgement.findings],
+            states={path: settled.states[path] for path in SignalPath if path in settled.states},
+            hints=settled.hints,
+            metrics=settled.metrics,
+            prices=table_of_prices,
+            seconds=settled.seconds,
+        )
+        try:
+            record.keep(run.folder, comparison, entries, report)
+        except OSError as error:
+            raise RunError(f"the record of run {run.id} cannot be written ({error}); make room below STATE_DIR, then again") from error
+    return report
+
+
+def about(manifest: Manifest) -> dict[str, Any]:
+    """What a report says of the run beside its results."""
+    return {
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(manifest.started)),
+        "finished": manifest.finished is not None,
+        "profile": manifest.profile,
+        "planned": manifest.planned,
+        "seed": manifest.seed,
+        "sampling": manifest.sampling,
+        "mode": manifest.mode,
+    }
 
 
 def expected_totals(entries: Sequence[LedgerEntry]) -> dict[str, tuple[int, int]]:

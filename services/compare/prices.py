@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from compose.settings import ConfigurationError, Settings, SignalPath
 from services.compare.model import Measures
+
+_BUILT_IN: Final = Path(__file__).with_name("prices.json")
 
 Unit = Literal["event", "trace", "byte", "occurrence"]
 
@@ -44,10 +46,15 @@ class Prices(BaseModel):
     paths: dict[SignalPath, Price]
 
 
+def built_in() -> Prices:
+    """The table that comes along."""
+    return Prices.model_validate_json(_BUILT_IN.read_bytes())
+
+
 def load(settings: Settings) -> Prices:
     """The user's table, else the one that comes along. Raises ConfigurationError when it is not one."""
     own = settings.state_dir / "prices.json"
-    path = own if own.exists() else Path(__file__).with_name("prices.json")
+    path = own if own.exists() else _BUILT_IN
     try:
         return Prices.model_validate_json(path.read_bytes())
     except OSError as error:

@@ -6,7 +6,7 @@ The JSON document's fields, with their units, are in docs/compare.md.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
 
 from compose.settings import SignalPath
@@ -24,7 +24,11 @@ State = Literal["settled", "changing", "unreadable", "off"]
 
 @dataclass(frozen=True)
 class Report:
-    """``why`` goes with the judgement's findings, one by one. ``about`` is what the manifest says of the run."""
+    """``why`` goes with the judgement's findings, one by one. ``about`` is what the manifest says of the run.
+
+    ``seconds``: until the run had settled. ``reading``: what the first look at each path took of it, side by side. ``judging``: what came
+    after that, the verdicts.
+    """
 
     run: str
     about: Mapping[str, Any]
@@ -35,6 +39,8 @@ class Report:
     metrics: Sequence[MetricTotal]
     prices: Prices
     seconds: float
+    reading: Mapping[SignalPath, float] = field(default_factory=dict)
+    judging: float = 0.0
 
     def state(self, path: SignalPath) -> State:
         if path not in self.states:
@@ -103,6 +109,7 @@ class Report:
             "requests": self.judgement.requests,
             "about": dict(self.about),
             "seconds": round(self.seconds, 3),
+            "judging_seconds": round(self.judging, 3),
             "paths": {str(path): self._path(path) for path in SignalPath},
             "stray": len(self.judgement.strays),
             "strays": [asdict(stray) for stray in self.judgement.strays[:STRAYS]],
@@ -143,6 +150,7 @@ class Report:
             "state": state,
             "reason": None,
             "next": None,
+            "read_seconds": round(self.reading[path], 3) if path in self.reading else None,
             "verdicts": {},
             "errors": None,
             "visible_seconds": None,

@@ -43,6 +43,8 @@ class Settled:
     metrics: list[MetricTotal]
     hints: dict[SignalPath, str]
     seconds: float
+    #: Seconds that the first look at each path took; other paths were read meanwhile.
+    reading: dict[SignalPath, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -55,6 +57,8 @@ class _Source:
     changed: float = 0.0
     before: tuple[Progress, ...] = ()
     waiting: float = 0.0
+    #: Seconds of the first look; None before it.
+    seconds: float | None = None
 
 
 @dataclass
@@ -139,6 +143,12 @@ def settle(
                 metrics=[total for metric in totals for total in metric.totals],
                 hints={path: source.error.hint for source in sources if source.error is not None for path in source.reader.paths},
                 seconds=now - began,
+                reading={
+                    path: source.seconds
+                    for source in sources
+                    if source.seconds is not None
+                    for path in source.reader.paths & set(comparison.paths)
+                },
             )
         pause = min([source.waiting - now for source in still] + [0.5 for _ in counting], default=0.0)
         time.sleep(max(0.0, min(pause, began + timeout - now)))
@@ -158,6 +168,7 @@ def _look(comparison: Comparison, window: Window, sources: Sequence[_Source], me
     arrived: queue.Queue[tuple[_Source, Batch | Unreadable | None]] = queue.Queue(QUEUE)
     wanted = {id(source): comparison.incomplete(source.reader.paths) if source.read else None for source in sources}
     stopped = threading.Event()
+    began = time.monotonic()
 
     def put(source: _Source, item: Batch | Unreadable | None) -> None:
         while not stopped.is_set():
@@ -191,6 +202,8 @@ def _look(comparison: Comparison, window: Window, sources: Sequence[_Source], me
                 comparison.unknown(paths & set(comparison.paths), item.unknown)
                 continue
             left -= 1
+            if source.seconds is None:
+                source.seconds = time.monotonic() - began
             source.error, source.read = item, item is None
             if item is not None:
                 # What was read before it failed is not all there is.

@@ -119,7 +119,7 @@ class Comparison:
     def add(self, observations: Iterable[Observation]) -> None:
         """Take observations in. The same observation given twice counts twice."""
         columns: list[list[Any]] = [[] for _ in _OBSERVATION.names]
-        subject, trace, identity, start, duration, ingested, error, deliveries, units = columns
+        subject, trace, identity, parent, start, duration, ingested, error, deliveries, units = columns
         for each in observations:
             if each.trace_id not in self._traces and each.run != self.run:
                 continue
@@ -128,6 +128,7 @@ class Comparison:
             subject.append(self._subject(each))
             trace.append(each.trace_id)
             identity.append(each.id)
+            parent.append(each.parent_id)
             start.append(each.start)
             duration.append(each.duration_ms if each.kind in SAMPLED_KINDS else None)
             ingested.append(each.ingested_at)
@@ -199,6 +200,37 @@ class Comparison:
             attributes=self._attributes(),
             requests=len(self._traces),
         )
+
+    # -- what is kept
+
+    def observations(self) -> pa.RecordBatchReader:
+        """Every observation that belongs to the run, strays included: path, kind, service, name, id, trace_id, parent_id, start,
+        duration_ms, ingested_at, error, deliveries, units."""
+        texts = pa.table(
+            [
+                pa.array(range(len(self._label_list)), pa.int32()),
+                *(pa.array([str(label[part]) for label in self._label_list], pa.string()) for part in range(4)),
+            ],
+            names=["label", "path", "kind", "service", "name"],
+        )
+        self._db.register("label_text", texts)
+        return self._db.sql(
+            "SELECT label_text.* EXCLUDE (label), observation.* EXCLUDE (subject) "
+            "FROM observation JOIN subject USING (subject) JOIN label_text USING (label)"
+        ).to_arrow_reader(100_000)
+
+    def outcomes(self) -> pa.RecordBatchReader:
+        """After :meth:`judge`: for each request and path: sequence, path, verdict, and what was measured of it (NULL: nothing was seen, or
+        the backend does not say): duration_ms, visible_s (seconds from the answer until the backend had everything), error, units."""
+        names = pa.table([pa.array(range(len(_ORDER)), pa.int8()), pa.array(map(str, _ORDER), pa.string())], names=["path", "name"])
+        self._db.register("path_name", names)
+        return self._db.sql(
+            "SELECT verdict.sequence, path_name.name AS path, verdict.verdict, seen.duration_ms, "
+            "seen.ingested_at - ledger.start - ledger.duration_ms / 1000 AS visible_s, seen.error, CAST(seen.units AS BIGINT) AS units "
+            "FROM verdict JOIN ledger USING (sequence) JOIN path_name USING (path) "
+            "LEFT JOIN seen ON seen.path = verdict.path AND seen.trace_id = ledger.trace_id "
+            "ORDER BY verdict.sequence, verdict.path"
+        ).to_arrow_reader(100_000)
 
     # -- the ledger and what it requires
 
@@ -423,6 +455,7 @@ _OBSERVATION: Final = pa.schema(
         ("subject", pa.int32()),
         ("trace_id", pa.string()),
         ("id", pa.string()),
+        ("parent_id", pa.string()),
         ("start", pa.float64()),
         ("duration_ms", pa.float64()),
         ("ingested_at", pa.float64()),

@@ -10,8 +10,8 @@ CREATE TABLE label_requirement (class INTEGER, label INTEGER, n INTEGER);
 CREATE TABLE subject (subject INTEGER, label INTEGER);
 CREATE TABLE satisfies (signal INTEGER, subject INTEGER, complete BOOLEAN);
 CREATE TABLE unknown (path TINYINT, trace_id VARCHAR, why VARCHAR);
-CREATE TABLE observation (subject INTEGER, trace_id VARCHAR, id VARCHAR, start DOUBLE, duration_ms DOUBLE, ingested_at DOUBLE,
-                          error BOOLEAN, deliveries INTEGER, units BIGINT);
+CREATE TABLE observation (subject INTEGER, trace_id VARCHAR, id VARCHAR, parent_id VARCHAR, start DOUBLE, duration_ms DOUBLE,
+                          ingested_at DOUBLE, error BOOLEAN, deliveries INTEGER, units BIGINT);
 
 CREATE TABLE verdict (sequence INTEGER, path TINYINT, verdict VARCHAR);
 
@@ -125,12 +125,14 @@ observed AS (SELECT label.path, sum(deliveries) AS observations
 SELECT path, coalesce(complete, 0) AS complete, coalesce(incomplete, 0) AS incomplete, coalesce(observations, 0) AS observations
 FROM path LEFT JOIN requests USING (path) LEFT JOIN observed USING (path);
 
+-- What a path has of a trace, as a whole.
+CREATE VIEW seen AS
+SELECT label.path, trace_id, max(observation.duration_ms) AS duration_ms, max(ingested_at) AS ingested_at, bool_or(error) AS error,
+       sum(units * deliveries) AS units
+FROM observation JOIN subject USING (subject) JOIN label USING (label) GROUP BY label.path, trace_id;
+
 -- Durations, time until visible, errors and billable units of the requests in the ledger.
 CREATE VIEW measure AS
-WITH seen AS (
-    SELECT label.path, trace_id, max(observation.duration_ms) AS duration_ms, max(ingested_at) AS ingested_at, bool_or(error) AS error,
-           sum(units * deliveries) AS units
-    FROM observation JOIN subject USING (subject) JOIN label USING (label) GROUP BY label.path, trace_id)
 SELECT path,
        quantile_cont(ledger.duration_ms - seen.duration_ms, [0.5, 0.99]) FILTER (WHERE seen.duration_ms IS NOT NULL) AS difference,
        quantile_cont(ingested_at - ledger.start - ledger.duration_ms / 1000, [0.5, 0.99]) FILTER (WHERE ingested_at IS NOT NULL) AS visible,
