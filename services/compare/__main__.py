@@ -89,7 +89,9 @@ def compare(settings: Settings, run: Run) -> Report:
             settings.compare_timeout,
             line.looked,
         )
+        began = time.monotonic()
         judgement = comparison.judge(settled.states)
+        judging = time.monotonic() - began
         evidence = Evidence.of(settings)
         report = Report(
             run=run.id,
@@ -101,6 +103,8 @@ def compare(settings: Settings, run: Run) -> Report:
             metrics=settled.metrics,
             prices=table_of_prices,
             seconds=settled.seconds,
+            reading=settled.reading,
+            judging=judging,
         )
         try:
             record.keep(run.folder, comparison, entries, report)
