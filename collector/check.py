@@ -24,6 +24,8 @@ _ENVIRONMENT = {
     "AWS_REGION": "us-east-1",
     "AWS_ACCESS_KEY_ID": "not-a-key",
     "AWS_SECRET_ACCESS_KEY": "not-a-secret",
+    # The receiver binds its UDP port when it is built: any free one, for a sandbox may be up.
+    "XRAY_DAEMON_PORT": "0",
 }
 _ENDPOINTS = {
     "offline": {"XRAY_ENDPOINT": "http://127.0.0.1:4566", "LOGS_ENDPOINT": "http://127.0.0.1:4566"},
@@ -32,23 +34,28 @@ _ENDPOINTS = {
 }
 
 
-def every_combination() -> Iterator[tuple[str, Process, frozenset[str]]]:
-    """Mode, process and backends of each configuration that can be loaded."""
+def every_combination() -> Iterator[tuple[str, Process, frozenset[str], bool]]:
+    """Mode, process, backends and whether it records, of each configuration that can be loaded."""
     subsets = chain.from_iterable(combinations(OTLP_BACKENDS, size) for size in range(len(OTLP_BACKENDS) + 1))
     of_the_collector = [frozenset(subset) for subset in subsets]
     for mode in _ENDPOINTS:
         for backends in of_the_collector:
-            yield mode, "collector", backends
-        yield mode, "xray-daemon", frozenset()
+            for record in (False, True):
+                yield mode, "collector", backends, record
+        yield mode, "xray-daemon", frozenset(), False
 
 
-def validate(binary: Path, mode: str, process: Process, backends: frozenset[str]) -> str:
+def validate(binary: Path, mode: str, process: Process, backends: frozenset[str], record: bool) -> str:
     """What is wrong with this combination; empty if nothing is."""
     with tempfile.TemporaryDirectory() as folder:
-        queues = {"COLLECTOR_QUEUE_DIR": f"{folder}/collector", "XRAY_DAEMON_QUEUE_DIR": f"{folder}/xray-daemon"}
+        folders = {
+            "COLLECTOR_QUEUE_DIR": f"{folder}/collector",
+            "COLLECTOR_RECORDING_DIR": f"{folder}/recorded",
+            "XRAY_DAEMON_QUEUE_DIR": f"{folder}/xray-daemon",
+        }
         result = subprocess.run(
-            [str(binary), "validate", *(f"--config={file}" for file in config_files(process, backends))],
-            env={"PATH": os.environ.get("PATH", ""), **_ENVIRONMENT, **_ENDPOINTS[mode], **queues},
+            [str(binary), "validate", *(f"--config={file}" for file in config_files(process, backends, record=record))],
+            env={"PATH": os.environ.get("PATH", ""), **_ENVIRONMENT, **_ENDPOINTS[mode], **folders},
             capture_output=True,
             text=True,
             timeout=60,
@@ -64,9 +71,10 @@ def main() -> int:
         print(f"collector: {error}", file=sys.stderr)
         return 2
     wrong = 0
-    for mode, process, backends in every_combination():
-        label = f"{mode:8}{process:12}{','.join(name for name in OTLP_BACKENDS if name in backends) or '-'}"
-        complaint = validate(binary, mode, process, backends)
+    for mode, process, backends, record in every_combination():
+        on = [*(name for name in OTLP_BACKENDS if name in backends), *(["recording"] if record else [])]
+        label = f"{mode:8}{process:12}{','.join(on) or '-'}"
+        complaint = validate(binary, mode, process, backends, record)
         print(f"{label:60}{'valid' if not complaint else 'NOT VALID'}", flush=True)
         if complaint:
             wrong += 1

@@ -25,12 +25,12 @@ of using it up: measured, X-Ray throttling every call loses the first spans afte
 """
 
 
-def config_files(process: Process, backends: Collection[str], paths: Collection[str] | None = None) -> list[Path]:
+def config_files(process: Process, backends: Collection[str], paths: Collection[str] | None = None, record: bool = False) -> list[Path]:
     """The files ``process`` loads, in order, when ``backends`` are on.
 
     ``paths`` are the signal paths that are on (``xray/otlp``, ``cloudwatch/watchtower`` …, as in
     :class:`compose.settings.SignalPath`). A backend that is on, but not by OTLP, is none of the Collector's business.
-    Left out, every backend in ``backends`` is taken to be on by OTLP.
+    Left out, every backend in ``backends`` is taken to be on by OTLP. ``record``: what comes in is also written to files.
 
     The X-Ray daemon's role does not depend on them.
     """
@@ -39,13 +39,17 @@ def config_files(process: Process, backends: Collection[str], paths: Collection[
     on = [name for name in OTLP_BACKENDS if name in backends and (paths is None or f"{name}/otlp" in paths)]
     # Honeycomb takes every signal; without it some signal may have no pipeline at all.
     names = ["base", *on] if "honeycomb" in on else ["base", "discard", *on]
+    if record:
+        names.append("recording")
     return [CONFIG_DIR / f"{name}.yaml" for name in names]
 
 
-def command(process: Process, backends: Collection[str], binary: Path, paths: Collection[str] | None = None) -> list[str]:
+def command(
+    process: Process, backends: Collection[str], binary: Path, paths: Collection[str] | None = None, record: bool = False
+) -> list[str]:
     """The command that starts ``process``.
 
     No feature gates: at v0.152 ``awsxray`` reads the current HTTP semantic conventions as they are, and does not check the
     age of trace ids (``exporter.awsxray.skiptimestampvalidation`` is beta, hence on).
     """
-    return [str(binary), *(f"--config={file}" for file in config_files(process, backends, paths))]
+    return [str(binary), *(f"--config={file}" for file in config_files(process, backends, paths, record))]

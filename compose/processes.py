@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+from pathlib import Path
 from typing import Literal
 
 from collector.build import binary_path
@@ -68,6 +69,10 @@ class Process:
 OF_COMMANDS = frozenset({"Load", "Compare"})
 #: Groups that only a local vendor reads.
 _OF_VENDORS = frozenset({"Local X-Ray"})
+#: Groups that only the web page reads, which reads those of the commands as well: it starts them.
+_OF_WEB_PAGE = frozenset({"Web page"})
+#: The group that only the process `collector` reads.
+_OF_RECORDING = frozenset({"Recording"})
 #: What a local vendor reads besides its own group.
 _OF_EVERYONE = frozenset({"mode", "state_dir", "bind_host"})
 
@@ -93,7 +98,7 @@ def _port(settings: Settings, name: str, use: str, protocols: tuple[Literal["tcp
 
 def processes(settings: Settings) -> list[Process]:
     """The processes these settings call for, in the order they are shown."""
-    application = _environment(settings, frozenset(Settings.model_fields) - setting_names(OF_COMMANDS | _OF_VENDORS))
+    application = _environment(settings, frozenset(Settings.model_fields) - setting_names(OF_COMMANDS | _OF_VENDORS | _OF_RECORDING | _OF_WEB_PAGE))
     found = [
         Process(
             "cruddur",
@@ -120,6 +125,7 @@ def processes(settings: Settings) -> list[Process]:
         found.append(_xray_daemon(settings))
     if settings.mode == "offline":
         found += _local_cloud(settings)
+    found.append(_web_page(settings))
     return found
 
 
@@ -137,6 +143,11 @@ def _queue(settings: Settings, process: str) -> str:
     return str(settings.state_dir / "queues" / settings.mode / process)
 
 
+def recording_dir(settings: Settings) -> Path:
+    """Where the process `collector` records what it accepts; one for each mode, like its queue."""
+    return settings.state_dir / "recorded" / settings.mode
+
+
 def _collector(settings: Settings) -> Process:
     ports = [
         _port(settings, "otlp_grpc_port", "OTLP over gRPC"),
@@ -149,8 +160,13 @@ def _collector(settings: Settings) -> Process:
     if SignalPath.CLOUDWATCH_OTLP in settings.paths:
         ports.append(_port(settings, "collector_hop_emf_port", "hop before awsemf"))
     names = _OF_EVERYONE | setting_names(frozenset({"Collector", "Honeycomb", "AWS"}))
-    command = collector_command("collector", settings.backends, binary_path(), settings.paths)
-    environment = _environment(settings, names) | _collector_environment(settings) | {"COLLECTOR_QUEUE_DIR": _queue(settings, "collector")}
+    environment = _collector_environment(settings) | {"COLLECTOR_QUEUE_DIR": _queue(settings, "collector")}
+    if settings.record:
+        ports.append(_port(settings, "collector_hop_recording_port", "hop before the recording"))
+        names |= {"record_files", "collector_hop_recording_port"}
+        environment["COLLECTOR_RECORDING_DIR"] = str(recording_dir(settings))
+    command = collector_command("collector", settings.backends, binary_path(), settings.paths, settings.record)
+    environment |= _environment(settings, names)
     return Process(
         "collector",
         "OpenTelemetry Collector",
@@ -198,6 +214,19 @@ def _local_cloud(settings: Settings) -> list[Process]:
     if Backend.ROLLBAR in settings.backends:
         found.append(_vendor(settings, "rollbar", {"Rollbar"}, "local Rollbar", (_port(settings, "rollbar_port", "API"),)))
     return found
+
+
+def _web_page(settings: Settings) -> Process:
+    # It reads every backend, so it gets their endpoints and keys; what only chooses the next load or run would restart it for nothing.
+    names = frozenset(Settings.model_fields) - setting_names(frozenset({"Load"})) - {"run", "format"} | {"target_url", "locust_port"}
+    return Process(
+        "compare",
+        "the web page",
+        (sys.executable, "-m", "services.compare.web"),
+        _environment(settings, names),
+        (_port(settings, "compare_port", "HTTP"),),
+        Tier.APPLICATION,
+    )
 
 
 def _vendor(settings: Settings, name: str, groups: set[str], what: str, ports: tuple[Port, ...]) -> Process:

@@ -152,6 +152,22 @@ class Settings(BaseSettings):
         4329, description="X-Ray daemon's role, loopback hop before awsxray.", json_schema_extra=_group("Collector")
     )
 
+    # Recording.
+    record: bool = Field(
+        True,
+        description="Record what the Collector accepts over OTLP below STATE_DIR, for make replay.",
+        json_schema_extra=_group("Recording"),
+    )
+    record_files: int = Field(
+        8,
+        ge=1,
+        description="Full files of 32 MB kept of traces, of logs and of metrics; the oldest go.",
+        json_schema_extra=_group("Recording"),
+    )
+    collector_hop_recording_port: Port = Field(
+        4330, description="Collector, loopback hop before the recording.", json_schema_extra=_group("Recording")
+    )
+
     # Honeycomb.
     honeycomb_endpoint: str = Field(
         "", description="Honeycomb API. Empty: the local one offline, api.honeycomb.io online.", json_schema_extra=_group("Honeycomb")
@@ -248,6 +264,12 @@ class Settings(BaseSettings):
         120.0, gt=0, description="Seconds compare waits at most for a run to settle.", json_schema_extra=_group("Compare")
     )
 
+    # Web page.
+    compare_port: Port = Field(4580, description="The web page.", json_schema_extra=_group("Web page"))
+    compare_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="More host names by which the web page may be asked, separated by commas.", json_schema_extra=_group("Web page")
+    )
+
     @field_validator("backends", mode="before")
     @classmethod
     def _backends(cls, value: Any) -> frozenset[Any]:
@@ -262,6 +284,12 @@ class Settings(BaseSettings):
     @classmethod
     def _cloudwatch_paths(cls, value: Any) -> frozenset[Any]:
         return _choices(value, CloudWatchTransport, "CLOUDWATCH_PATHS")
+
+    @field_validator("compare_hosts", mode="before")
+    @classmethod
+    def _compare_hosts(cls, value: Any) -> tuple[str, ...]:
+        names = value.split(",") if isinstance(value, str) else value
+        return tuple(name.strip() for name in names if name.strip())
 
     @field_validator("requests", "users", mode="before")
     @classmethod
@@ -399,6 +427,8 @@ def as_text(value: Any) -> str:
         return value.get_secret_value()
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
     if isinstance(value, frozenset):
         return ",".join(sorted(str(member) for member in value))
     return str(value)

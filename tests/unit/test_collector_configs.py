@@ -57,10 +57,32 @@ def test_the_command_names_each_file() -> None:
 
 
 @pytest.mark.parametrize("backends", SUBSETS)
+def test_recording_is_one_file_more_and_only_the_collectors(backends: frozenset[str]) -> None:
+    plain = names(config_files("collector", backends))
+    assert names(config_files("collector", backends, record=True)) == [*plain, "recording"]
+    assert names(config_files("xray-daemon", backends, record=True)) == ["daemon"]
+
+
+def test_what_cannot_be_recorded_is_never_answered_to_the_application() -> None:
+    """An exporter's failure is the receiver's answer, unless a queue stands between; one that is tried again would hold memory."""
+    config = load(CONFIG_DIR / "recording.yaml")
+    for pipeline in config["service"]["pipelines"].values():
+        if "otlp" in pipeline["receivers"]:
+            assert pipeline["exporters"] == ["otlp_grpc/recording_hop"]
+    hop = config["exporters"]["otlp_grpc/recording_hop"]
+    assert hop["retry_on_failure"] == {"enabled": False}
+    assert "storage" not in hop["sending_queue"]
+    assert "batch" not in hop["sending_queue"], "a request stays the request it was"
+    for name, exporter in config["exporters"].items():
+        if name.startswith("file/"):
+            assert exporter["rotation"]["max_backups"], name
+
+
+@pytest.mark.parametrize("backends", SUBSETS)
 def test_files_loaded_together_do_not_define_anything_twice(backends: frozenset[str]) -> None:
     """Files merge by key, and lists are replaced: what two files define, one of them loses."""
     seen: set[tuple[str, str]] = set()
-    for file in config_files("collector", backends):
+    for file in config_files("collector", backends, record=True):
         config = load(file)
         sections = {
             **{key: value for key, value in config.items() if key != "service"},
@@ -98,6 +120,9 @@ def test_every_queue_is_on_disk_and_every_retry_endless(file: Path) -> None:
     for name, exporter in load(file).get("exporters", {}).items():
         # awsxray and awsemf have neither, nop needs none: the hop before them has both.
         if name in ("awsxray", "awsemf", "nop"):
+            continue
+        # A recording loses rather than costs: see the test of that.
+        if file.stem == "recording":
             continue
         assert exporter["sending_queue"]["storage"] == "file_storage", name
         assert exporter["retry_on_failure"]["max_elapsed_time"] == 0, name
