@@ -18,7 +18,7 @@ TWO := -n 2 --dist loadfile
 # A setting given on the command line (make demo REQUESTS=300) is exported to every command by make itself.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup setup-dev demo up down status logs load compare trace doctor init start stop restart kill test test-unit test-api \
+.PHONY: help setup setup-dev demo up down status logs load compare open trace doctor init start stop restart kill test test-unit test-api \
 	test-system test-faults check format bench collector lock docs clean distclean
 
 help: ## list this
@@ -46,6 +46,9 @@ load: setup ## drive traffic through the application and write the ledger (REQUE
 
 compare: setup ## read every backend back and hold it against the ledger (RUN=, FORMAT=json)
 	@$(PY) -m services.compare
+
+open: setup ## the web page in a browser: runs, one request in four panes, the vendors' own pages
+	@$(PY) -m services.compare.web --open
 
 trace: setup ## one request as every path saw it (ID=<trace id>)
 	@$(PY) -m services.compare trace $(if $(ID),'$(ID)',)

@@ -98,7 +98,9 @@ def _port(settings: Settings, name: str, use: str, protocols: tuple[Literal["tcp
 
 def processes(settings: Settings) -> list[Process]:
     """The processes these settings call for, in the order they are shown."""
-    application = _environment(settings, frozenset(Settings.model_fields) - setting_names(OF_COMMANDS | _OF_VENDORS | _OF_RECORDING | _OF_WEB_PAGE))
+    application = _environment(
+        settings, frozenset(Settings.model_fields) - setting_names(OF_COMMANDS | _OF_VENDORS | _OF_RECORDING | _OF_WEB_PAGE)
+    )
     found = [
         Process(
             "cruddur",

@@ -104,9 +104,9 @@ def keep(folder: Path, comparison: Comparison, entries: Sequence[LedgerEntry], r
         strays = pa.Table.from_pylist([asdict(stray) for stray in report.judgement.strays], schema=STRAYS)
         _write(tables / "strays.parquet", STRAYS, strays.to_batches())
         about = {key: value for key, value in report.document().items() if key not in ("not_as_expected", "strays")}
-        document = {"version": VERSION, "made": round(time.time(), 6), "folder": tables.name, **about}
+        written = {"version": VERSION, "made": round(time.time(), 6), "folder": tables.name, **about}
         draft = tables / RECORD
-        draft.write_text(json.dumps(document, ensure_ascii=False, indent=1) + "\n")
+        draft.write_text(json.dumps(written, ensure_ascii=False, indent=1) + "\n")
         draft.replace(folder / RECORD)
     except BaseException:
         shutil.rmtree(tables, ignore_errors=True)
@@ -118,7 +118,7 @@ def keep(folder: Path, comparison: Comparison, entries: Sequence[LedgerEntry], r
 
 def _in_place(folder: Path) -> str | None:
     try:
-        return str(_document(folder)["folder"])
+        return str(document(folder)["folder"])
     except NoRecord:
         return None
 
@@ -168,11 +168,11 @@ class Record:
         """The record in a run's folder. The same record is opened once. Raises NoRecord."""
         for _ in range(3):
             try:
-                document = _document(folder)
-                return _opened(folder, str(document["folder"]), document["made"])
+                found = document(folder)
+                return _opened(folder, str(found["folder"]), found["made"])
             except duckdb.Error as error:
                 problem = error
-                if _document(folder)["folder"] == document["folder"]:
+                if document(folder)["folder"] == found["folder"]:
                     break  # It was not replaced in between: it is damaged.
         raise NoRecord(
             f"the record of run {folder.name} cannot be read ({problem}); `make compare RUN={folder.name}` makes it anew"
@@ -199,16 +199,17 @@ class Record:
 
 @lru_cache(maxsize=16)
 def _opened(folder: Path, tables: str, made: float) -> Record:  # noqa: ARG001 (what tells one record from the next)
-    return Record(folder, _document(folder))
+    return Record(folder, document(folder))
 
 
-def _document(folder: Path) -> dict[str, Any]:
+def document(folder: Path) -> dict[str, Any]:
+    """What ``record.json`` of a run's folder says: cheap, without opening a table. Raises NoRecord."""
     path = folder / RECORD
     try:
-        document = json.loads(path.read_bytes())
-        version = document["version"]
-        if version == VERSION and _FOLDER.fullmatch(document["folder"]) and (folder / document["folder"]).is_dir():
-            return dict(document)
+        found = json.loads(path.read_bytes())
+        version = found["version"]
+        if version == VERSION and _FOLDER.fullmatch(found["folder"]) and (folder / found["folder"]).is_dir():
+            return dict(found)
     except FileNotFoundError:
         raise NoRecord(f"run {folder.name} was not compared yet; `make compare RUN={folder.name}` does") from None
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -1,0 +1,74 @@
+"""How numbers, times, sizes and money are shown. What is unknown is a dash, never zero."""
+
+from __future__ import annotations
+
+import time
+
+UNKNOWN = "—"
+
+
+def count(value: float | None) -> str:
+    """12,345."""
+    return UNKNOWN if value is None else f"{value:,.0f}"
+
+
+def percent(part: float | None, whole: float | None) -> str:
+    """0.1 %; a share that is not all never reads 100 %, and one that is not nothing never 0 %."""
+    if part is None or not whole:
+        return UNKNOWN
+    share = 100 * part / whole
+    if 0 < share < 0.1:
+        return "<0.1 %"
+    if 99.9 < share < 100:
+        return ">99.9 %"
+    return f"{share:.1f} %" if share != int(share) else f"{share:.0f} %"
+
+
+def milliseconds(value: float | None) -> str:
+    """A duration given in milliseconds, in the unit that reads best: 850 µs, 12.3 ms, 4.20 s."""
+    if value is None:
+        return UNKNOWN
+    size = abs(value)
+    if size < 1:
+        return f"{value * 1000:.0f} µs"
+    if size < 10_000:
+        return f"{value:.1f} ms" if size < 1000 else f"{value / 1000:.2f} s"
+    return f"{value / 1000:.1f} s"
+
+
+def seconds(value: float | None) -> str:
+    """A duration given in seconds."""
+    return UNKNOWN if value is None else milliseconds(value * 1000)
+
+
+def size(value: float | None) -> str:
+    """Bytes: 12.3 kB, decimal, as vendors bill."""
+    if value is None:
+        return UNKNOWN
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(value) < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"
+
+
+def dollars(value: float | None) -> str:
+    """$12.34; a small amount keeps two digits that say something."""
+    if value is None:
+        return UNKNOWN
+    if value == 0 or abs(value) >= 0.01:
+        return f"${value:,.2f}"
+    return f"${value:.2g}" if abs(value) >= 0.0001 else f"${value:.1e}"
+
+
+def moment(value: float | None) -> str:
+    """Epoch seconds as 2026-01-05 08:00:00, UTC."""
+    return UNKNOWN if value is None else time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(value))
+
+
+def clock(value: float | None) -> str:
+    """Epoch seconds as 08:00:00.123, UTC."""
+    return UNKNOWN if value is None else time.strftime("%H:%M:%S", time.gmtime(value)) + f".{int(value % 1 * 1000):03d}"
+
+
+FILTERS = {each.__name__: each for each in (count, milliseconds, seconds, size, dollars, moment, clock)}

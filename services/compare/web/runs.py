@@ -1,0 +1,55 @@
+"""``/``: every run, newest first, with what became of it on each path."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Blueprint, render_template, request, url_for
+
+from loadtest.runs import Manifest, RunError
+from services.compare.record import NoRecord, document
+from services.compare.web.site import Refused, refuse, site
+
+blueprint = Blueprint("runs", __name__)
+
+#: Runs on one page.
+PAGE = 30
+
+
+@dataclass(frozen=True)
+class Row:
+    """A run in the list. ``report`` None: it was not compared yet. ``problem``: why the run cannot be shown."""
+
+    id: str
+    manifest: Manifest | None = None
+    report: Mapping[str, Any] | None = None
+    problem: str = ""
+
+
+@blueprint.get("/")
+def index() -> str:
+    ids = site().run_ids()
+    try:
+        page = int(request.args.get("page", "1"))
+    except ValueError:
+        refuse(f"page={request.args['page']} is not a number", title="No such page")
+    pages = max(1, -(-len(ids) // PAGE))
+    if not 1 <= page <= pages:
+        raise Refused(404, "No such page", f"There are {pages} pages of runs; page {page} is none of them.")
+    rows = [_row(run) for run in ids[(page - 1) * PAGE : page * PAGE]]
+    return render_template("runs.html", rows=rows, total=len(ids), page=page, pages=pages, at=lambda n: url_for(".index", page=n))
+
+
+def _row(run_id: str) -> Row:
+    try:
+        run = site().run(run_id)
+    except Refused as error:
+        return Row(run_id, problem=error.description or "")
+    except RunError as error:
+        return Row(run_id, problem=str(error))
+    try:
+        return Row(run_id, run.manifest, document(run.folder))
+    except NoRecord:
+        return Row(run_id, run.manifest)
