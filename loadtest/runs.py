@@ -88,6 +88,8 @@ class Manifest(BaseModel):
     #: Version of Python and of the packages that make telemetry.
     versions: dict[str, str]
     git_commit: str | None
+    #: The run whose recorded telemetry was sent again as this one; None for a run of the load generator.
+    replay_of: str | None = None
 
 
 @dataclass(frozen=True)
@@ -170,10 +172,9 @@ def open_run(folder: Path) -> Run:
 def begin_run(settings: Settings, profile: Profile) -> Run:
     """Make the folder and the manifest of a run that starts now. Raises RunError when it cannot be written."""
     sandbox = as_it_runs(settings)
-    run_id = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
     mine = {name: value for name, value in settings.public().items() if name in LOAD_SETTINGS}
     manifest = Manifest(
-        run=run_id,
+        run=new_run_id(),
         seed=settings.seed,
         profile=profile.name,
         planned=profile.requests,
@@ -188,7 +189,17 @@ def begin_run(settings: Settings, profile: Profile) -> Run:
         versions=_versions(),
         git_commit=_git_commit(),
     )
-    folder = settings.runs_dir / run_id
+    return make_run(settings, manifest)
+
+
+def new_run_id() -> str:
+    """An id that sorts by the present second."""
+    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
+
+
+def make_run(settings: Settings, manifest: Manifest) -> Run:
+    """Make the folder of a run and write its manifest. Raises RunError when it cannot be written."""
+    folder = settings.runs_dir / manifest.run
     try:
         folder.mkdir(parents=True)
         _write(folder, manifest)
