@@ -66,7 +66,7 @@ class Process:
 
 
 #: Groups of settings (compose.settings) that no long-lived process reads: changing them restarts nothing.
-OF_COMMANDS = frozenset({"Load", "Compare"})
+OF_COMMANDS = frozenset({"Load", "Compare", "Replay"})
 #: Groups that only a local vendor reads.
 _OF_VENDORS = frozenset({"Local X-Ray"})
 #: Groups that only the web page reads, which reads those of the commands as well: it starts them.
@@ -218,9 +218,16 @@ def _local_cloud(settings: Settings) -> list[Process]:
     return found
 
 
+#: Groups that the web page reads.
+_FOR_THE_PAGE = frozenset({"What runs", "Honeycomb", "AWS", "Rollbar", "Compare", "Web page"})
+#: Keys that send: the page only reads.
+_NOT_FOR_THE_PAGE = frozenset({"honeycomb_api_key", "rollbar_access_token"})
+
+
 def _web_page(settings: Settings) -> Process:
-    # It reads every backend, so it gets their endpoints and keys; what only chooses the next load or run would restart it for nothing.
-    names = frozenset(Settings.model_fields) - setting_names(frozenset({"Load"})) - {"run", "format"} | {"target_url", "locust_port"}
+    # It reads every backend, so it gets their endpoints and reading keys. How the others run is none of its business, and what only
+    # chooses the next load or run would restart it for nothing; what a run was made with stands in the run's manifest.
+    names = _OF_EVERYONE | setting_names(_FOR_THE_PAGE) - {"run", "format"} - _NOT_FOR_THE_PAGE | {"target_url", "locust_port"}
     return Process(
         "compare",
         "the web page",

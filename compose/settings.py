@@ -270,6 +270,19 @@ class Settings(BaseSettings):
         (), description="More host names by which the web page may be asked, separated by commas.", json_schema_extra=_group("Web page")
     )
 
+    # Replay.
+    config: str = Field(
+        "",
+        description="Collector configuration files that make replay adds after the sandbox's, separated by spaces.",
+        json_schema_extra=_group("Replay"),
+    )
+    config_only: bool = Field(
+        False, description="Replay through the files of CONFIG alone, without the sandbox's.", json_schema_extra=_group("Replay")
+    )
+    replay_rate: int = Field(
+        5000, ge=1, description="Spans, log records and data points a second that make replay sends.", json_schema_extra=_group("Replay")
+    )
+
     @field_validator("backends", mode="before")
     @classmethod
     def _backends(cls, value: Any) -> frozenset[Any]:
