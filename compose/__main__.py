@@ -34,7 +34,8 @@ def _up(settings: Settings, _arguments: argparse.Namespace) -> int:
         say(f"  {process.name:<12} {process.what:<{width}}  {where}")
     if settings.mode == "online" or any(process.name == "aws" for process in running):
         _init_xray(settings, "up")
-    say("next: make load, make compare; make status, make logs NAME=cruddur; make down")
+    say(f"the web page: {settings.page_url}")
+    say("next: make load, make compare; make open; make status, make logs NAME=cruddur; make down")
     return 0
 
 
@@ -127,8 +128,9 @@ def _clean(settings: Settings, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _hint(_settings: Settings, _arguments: argparse.Namespace) -> int:
-    say("The sandbox is still up. Look further: make compare FORMAT=json, make trace ID=<trace id>, make logs, make status.")
+def _hint(settings: Settings, _arguments: argparse.Namespace) -> int:
+    say(f"The sandbox is still up. Look at it request by request: {settings.page_url}")
+    say("Look further: make compare FORMAT=json, make trace ID=<trace id>, make logs, make status.")
     say("Break it: make kill NAME=rollbar while make load runs, then make compare. End it: make down")
     return 0
 

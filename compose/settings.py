@@ -256,7 +256,14 @@ class Settings(BaseSettings):
 
     # Compare.
     run: str = Field("", description="Run to compare. Empty: the newest.", json_schema_extra=_group("Compare"))
-    format: Literal["table", "json"] = Field("table", description="What compare prints.", json_schema_extra=_group("Compare"))
+    format: Literal["table", "json", "markdown", "junit"] = Field(
+        "table", description="What compare prints; markdown and junit: of two runs.", json_schema_extra=_group("Compare")
+    )
+    thresholds: str = Field(
+        "",
+        description="What is accepted when two runs are compared; empty: slower=25%+5ms later=50%+500ms lost=0% cost=10%.",
+        json_schema_extra=_group("Compare"),
+    )
     settle: float = Field(
         15.0, ge=0, description="Seconds without a change after which a run counts as settled.", json_schema_extra=_group("Compare")
     )
@@ -400,6 +407,12 @@ class Settings(BaseSettings):
     @property
     def log_dir(self) -> Path:
         return self.state_dir / "logs"
+
+    @property
+    def page_url(self) -> str:
+        """Where a browser on this machine finds the web page."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.bind_host, self.bind_host)  # noqa: S104 (asked, not bound)
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.compare_port}/"
 
     @property
     def sqlalchemy_url(self) -> str:

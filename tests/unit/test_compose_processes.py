@@ -12,7 +12,7 @@ from compose.settings import ROOT, Settings, load
 
 pytestmark = pytest.mark.usefixtures("default_settings")
 
-ALL = {"cruddur", "profiles", "collector", "xray-daemon", "aws", "honeycomb", "rollbar"}
+ALL = {"cruddur", "profiles", "collector", "xray-daemon", "aws", "honeycomb", "rollbar", "compare"}
 
 
 def running(**settings: Any) -> dict[str, Process]:
@@ -23,15 +23,15 @@ def running(**settings: Any) -> dict[str, Process]:
     ("settings", "names"),
     [
         ({}, ALL),
-        ({"backends": ""}, {"cruddur", "profiles"}),
-        ({"backends": "rollbar"}, {"cruddur", "profiles", "rollbar"}),
-        ({"backends": "honeycomb"}, {"cruddur", "profiles", "collector", "honeycomb"}),
-        ({"backends": "xray"}, {"cruddur", "profiles", "collector", "xray-daemon", "aws"}),
-        ({"backends": "xray", "xray_paths": "sdk"}, {"cruddur", "profiles", "xray-daemon", "aws"}),
+        ({"backends": ""}, {"cruddur", "profiles", "compare"}),
+        ({"backends": "rollbar"}, {"cruddur", "profiles", "compare", "rollbar"}),
+        ({"backends": "honeycomb"}, {"cruddur", "profiles", "compare", "collector", "honeycomb"}),
+        ({"backends": "xray"}, {"cruddur", "profiles", "compare", "collector", "xray-daemon", "aws"}),
+        ({"backends": "xray", "xray_paths": "sdk"}, {"cruddur", "profiles", "compare", "xray-daemon", "aws"}),
         # The Collector sends X-Ray's traces through the daemon, which signs them.
-        ({"backends": "xray", "xray_paths": "otlp"}, {"cruddur", "profiles", "collector", "xray-daemon", "aws"}),
-        ({"backends": "cloudwatch", "cloudwatch_paths": "watchtower"}, {"cruddur", "profiles", "aws"}),
-        ({"mode": "online"}, {"cruddur", "profiles", "collector", "xray-daemon"}),
+        ({"backends": "xray", "xray_paths": "otlp"}, {"cruddur", "profiles", "compare", "collector", "xray-daemon", "aws"}),
+        ({"backends": "cloudwatch", "cloudwatch_paths": "watchtower"}, {"cruddur", "profiles", "compare", "aws"}),
+        ({"mode": "online"}, {"cruddur", "profiles", "compare", "collector", "xray-daemon"}),
     ],
 )
 def test_what_runs_follows_from_the_settings(settings: dict[str, Any], names: set[str]) -> None:
@@ -62,6 +62,15 @@ def test_a_process_gets_no_key_it_does_not_need() -> None:
     assert "ROLLBAR_ACCESS_TOKEN" not in found["collector"].environment
     assert "HONEYCOMB_API_KEY" not in found["aws"].environment
     assert found["cruddur"].environment["ROLLBAR_ACCESS_TOKEN"] == "k2"
+
+
+def test_the_page_gets_what_reads_and_nothing_that_sends() -> None:
+    secrets = {"honeycomb_api_key": "k1", "honeycomb_query_key": "k2", "rollbar_access_token": "k3", "rollbar_read_token": "k4"}
+    page = running(**secrets, database_url="postgresql://u:k5@db/cruddur")["compare"].environment
+    assert {"k1", "k3"}.isdisjoint(page.values())
+    assert not any("k5" in value for value in page.values())
+    assert {"k2", "k4"} <= set(page.values())
+    assert page["TARGET_URL"] == "http://127.0.0.1:4567"
 
 
 def test_what_only_a_command_reads_changes_no_process() -> None:

@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not options.open:
         run(settings)
         return 0
-    address = url(settings)
+    address = settings.page_url
     served = serves(address)
     if served is False:
         print(f"open: port {settings.compare_port} (COMPARE_PORT) is another program's; `make doctor` names it", file=sys.stderr)
@@ -44,12 +44,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(settings: Settings) -> None:
     serve("compare", create_app(settings), settings.bind_host, settings.compare_port, close=lambda: None, threads=8)
-
-
-def url(settings: Settings) -> str:
-    """Where a browser on this machine finds the page."""
-    host = "127.0.0.1" if settings.bind_host in ("0.0.0.0", "::") else settings.bind_host  # noqa: S104 (compared, not bound)
-    return f"http://{f'[{host}]' if ':' in host else host}:{settings.compare_port}/"
 
 
 def serves(address: str) -> bool | None:
