@@ -9,6 +9,9 @@ HAVE_PYTHON = command -v '$(PYTHON)' >/dev/null || { echo 'set-up: there is no $
 	sudo apt install python3 python3-venv), or name one: make PYTHON=python3.12' >&2; exit 1; }
 NAME ?=
 ID ?=
+WITH ?=
+MARKDOWN ?=
+JUNIT ?=
 LINES ?= 20
 FOLLOW ?=
 ARGS ?=
@@ -44,8 +47,8 @@ down: setup ## end the sandbox, whatever state it is in
 load: setup ## drive traffic through the application and write the ledger (REQUESTS=, PROFILE=, SEED=, SAMPLING=, UI=1)
 	@$(PY) -m loadtest
 
-compare: setup ## read every backend back and hold it against the ledger (RUN=, FORMAT=json)
-	@$(PY) -m services.compare
+compare: setup ## read every backend back and hold it against the ledger (RUN=, FORMAT=json); WITH= an earlier run (THRESHOLDS=, MARKDOWN=, JUNIT=)
+	@$(PY) -m services.compare $(if $(WITH),--with '$(WITH)' --markdown '$(MARKDOWN)' --junit '$(JUNIT)',)
 
 open: setup ## the web page in a browser: runs, one request in four panes, the vendors' own pages
 	@$(PY) -m services.compare.web --open

@@ -3,9 +3,10 @@
     python -m services.compare                       # the newest run, as a table
     python -m services.compare --run ID              # an older run; RUN= does the same
     python -m services.compare --format json         # one JSON document on standard output; FORMAT=json does the same
+    python -m services.compare --run ID --with ID    # one run against an earlier one, by THRESHOLDS; also --format markdown or junit
     python -m services.compare trace ID              # one request as every path saw it
 
-Exit status: 0 all as expected, 1 something differs, 2 could not compare.
+Exit status: 0 all as expected (with --with: nothing is beyond the thresholds), 1 something differs, 2 could not compare.
 """
 
 from __future__ import annotations
@@ -14,25 +15,29 @@ import argparse
 import json
 import os
 import sys
-import time
 from collections.abc import Sequence
-from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from compose.settings import ConfigurationError, Settings, SignalPath, load_or_exit
-from loadtest.ledger import LedgerEntry, LedgerError
-from loadtest.runs import Manifest, Run, RunError, load_run, newest_run
-from services.compare import prices, record, table, trace
-from services.compare.evidence import Evidence
+from loadtest.ledger import LedgerError
+from loadtest.runs import Run, RunError, load_run, newest_run
+from services.compare import table, trace
+from services.compare.comparing import compare
+from services.compare.differences import ThresholdsError, contrast, document, junit, markdown
+from services.compare.differences import table as differences_table
+from services.compare.differences.thresholds import parse as parse_thresholds
 from services.compare.progress import ProgressLine
-from services.compare.readers import metric_readers, readers
+from services.compare.readers import readers
+from services.compare.record import NoRecord, Record
 from services.compare.report import COULD_NOT_COMPARE, Report
-from services.compare.settle import settle
-from services.compare.verdicts import Comparison, UnknownRequest
-from services.cruddur.signals import METRICS, Outcome, Route
+from services.compare.verdicts import UnknownRequest
 
+#: What can be printed of one run, and of two.
+RUN_FORMS = ("table", "json")
+FORMS = (*RUN_FORMS, "markdown", "junit")
 #: Exit status after Ctrl-C, as shells have it: 128 and the number of SIGINT.
 INTERRUPTED = 130
 
@@ -40,12 +45,16 @@ INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     settings = load_or_exit()
     options = _parser().parse_args(arguments)
-    as_json = (options.format or settings.format) == "json"
+    form = options.format or settings.format
     try:
         if options.command == "trace":
-            return show_trace(settings, options.id, as_json)
-        return show_run(settings, options.run or settings.run, as_json)
-    except (ConfigurationError, RunError, LedgerError, UnknownRequest, trace.NoSuchTrace) as error:
+            return show_trace(settings, options.id, form == "json")
+        if options.other:
+            return show_contrast(settings, options, form)
+        if form not in RUN_FORMS:
+            raise ConfigurationError(f"FORMAT={form} is for two runs: `make compare RUN=<id> WITH=<earlier id> FORMAT={form}`")
+        return show_run(settings, options.run or settings.run, form == "json")
+    except (ConfigurationError, RunError, LedgerError, UnknownRequest, NoRecord, ThresholdsError, trace.NoSuchTrace) as error:
         print(f"compare: {error}", file=sys.stderr)
         return COULD_NOT_COMPARE
     except KeyboardInterrupt:
@@ -56,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def show_run(settings: Settings, run_id: str, as_json: bool) -> int:
     """Compare one run and print the report; the exit status."""
     run = load_run(settings, run_id) if run_id else newest_run(settings)
-    report = compare(settings, run)
+    report = _compare(settings, run)
     if as_json:
         _print_json(report.document())
     else:
@@ -64,76 +73,49 @@ def show_run(settings: Settings, run_id: str, as_json: bool) -> int:
     return report.exit_status
 
 
-def compare(settings: Settings, run: Run) -> Report:
-    """Read every backend back and compare. Raises RunError, LedgerError, UnknownRequest and ConfigurationError."""
-    table_of_prices = prices.load(settings)
-    if run.manifest.mode != settings.mode:
-        raise RunError(
-            f"run {run.id} was made {run.manifest.mode}, but MODE is {settings.mode}; `make compare RUN={run.id} MODE={run.manifest.mode}`"
-        )
-    entries = run.entries()
-    if not entries:
-        raise RunError(f"run {run.id} has no finished request; `make load` makes a new run")
-    paths = frozenset(run.manifest.paths)
-    # Closed whatever happens: what it spilled to the disk goes with it.
-    with (
-        closing(Comparison(run.id, entries, paths)) as comparison,
-        ProgressLine(Console(stderr=True), settings.compare_timeout) as line,
-    ):
-        settled = settle(
-            comparison,
-            readers(settings, paths, comparison.keys(SignalPath.HONEYCOMB_OTLP)),
-            metric_readers(settings, paths),
-            expected_totals(entries),
-            settings.settle,
-            settings.compare_timeout,
-            line.looked,
-        )
-        began = time.monotonic()
-        judgement = comparison.judge(settled.states)
-        judging = time.monotonic() - began
-        evidence = Evidence.of(settings)
-        report = Report(
-            run=run.id,
-            about=about(run.manifest),
-            judgement=judgement,
-            why=[evidence.why(finding) for finding in judgement.findings],
-            states={path: settled.states[path] for path in SignalPath if path in settled.states},
-            hints=settled.hints,
-            metrics=settled.metrics,
-            prices=table_of_prices,
-            seconds=settled.seconds,
-            reading=settled.reading,
-            judging=judging,
-        )
-        try:
-            record.keep(run.folder, comparison, entries, report)
-        except OSError as error:
-            raise RunError(f"the record of run {run.id} cannot be written ({error}); make room below STATE_DIR, then again") from error
-    return report
+def _compare(settings: Settings, run: Run) -> Report:
+    with ProgressLine(Console(stderr=True), settings.compare_timeout) as line:
+        return compare(settings, run, line.looked)
 
 
-def about(manifest: Manifest) -> dict[str, Any]:
-    """What a report says of the run beside its results."""
-    return {
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(manifest.started)),
-        "finished": manifest.finished is not None,
-        "profile": manifest.profile,
-        "planned": manifest.planned,
-        "seed": manifest.seed,
-        "sampling": manifest.sampling,
-        "mode": manifest.mode,
-    }
+def show_contrast(settings: Settings, options: argparse.Namespace, form: str) -> int:
+    """Hold one run against an earlier one and print it; the exit status. A run that was not compared yet is read first."""
+    thresholds = parse_thresholds(options.thresholds if options.thresholds is not None else settings.thresholds)
+    run_id = options.run or settings.run
+    after = load_run(settings, run_id) if run_id else newest_run(settings)
+    before = load_run(settings, options.other)
+    if after.id == before.id:
+        raise RunError(f"run {after.id} cannot be held against itself; `make compare RUN=<id> WITH=<earlier id>`")
+    found = contrast(_record(settings, after), _record(settings, before), thresholds)
+    for path, render in ((options.markdown, markdown.render), (options.junit, junit.render)):
+        if path:
+            _save(Path(path), render(found))
+    match form:
+        case "json":
+            _print_json(document.document(found))
+        case "markdown":
+            print(markdown.render(found), end="")
+        case "junit":
+            print(junit.render(found), end="")
+        case _:
+            differences_table.show(found, _console())
+    return found.exit_status
 
 
-def expected_totals(entries: Sequence[LedgerEntry]) -> dict[str, tuple[int, int]]:
-    """What the ledger says each metric's total must be: at least, and at most if the requests nobody saw an answer to counted too."""
-    unanswered = sum(1 for entry in entries if entry.status is None)
-    totals = {}
-    for metric in METRICS:
-        count = sum(metric.count(Route(entry.route), Outcome(entry.outcome), entry.status) for entry in entries)
-        totals[metric.name] = (count, count + unanswered)
-    return totals
+def _record(settings: Settings, run: Run) -> Record:
+    try:
+        return Record.open(run.folder)
+    except NoRecord:
+        _compare(settings, run)
+        return Record.open(run.folder)
+
+
+def _save(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be written ({error.strerror})") from error
 
 
 def show_trace(settings: Settings, text: str, as_json: bool) -> int:
@@ -165,7 +147,11 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m services.compare", description=description, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--run", default="", help="run to compare; default: RUN, else the newest")
-    parser.add_argument("--format", choices=("table", "json"), help="what to print; default: FORMAT, else a table")
+    parser.add_argument("--with", dest="other", default="", metavar="RUN", help="an earlier run to hold it against")
+    parser.add_argument("--thresholds", help="what is still accepted; default: THRESHOLDS")
+    parser.add_argument("--markdown", default="", metavar="FILE", help="with --with: also write a Markdown report")
+    parser.add_argument("--junit", default="", metavar="FILE", help="with --with: also write a JUnit report")
+    parser.add_argument("--format", choices=FORMS, help="what to print; default: FORMAT, else a table; markdown and junit: with --with")
     commands = parser.add_subparsers(dest="command", metavar="trace ID")
     one = commands.add_parser("trace", help="show one request as every path saw it")
     one.add_argument("id", nargs="?", default="", help="32 hex digits, or X-Ray's form 1-8-24")

@@ -1,0 +1,92 @@
+"""One compare, from the ledger to the record: read until settled, judge, find causes, keep.
+
+report = compare(settings, run)
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from typing import Any
+
+from compose.settings import Settings, SignalPath
+from loadtest.ledger import LedgerEntry
+from loadtest.runs import Manifest, Run, RunError
+from services.compare import prices, record
+from services.compare.evidence import Evidence
+from services.compare.readers import metric_readers, readers
+from services.compare.report import Report
+from services.compare.settle import Look, settle
+from services.compare.verdicts import Comparison
+from services.cruddur.signals import METRICS, Outcome, Route
+
+
+def compare(settings: Settings, run: Run, looked: Callable[[Look], None] = lambda _: None) -> Report:
+    """Read every backend back, compare, and keep the record. ``looked`` is told after each look at the backends. Raises
+    RunError, LedgerError, UnknownRequest and ConfigurationError."""
+    table_of_prices = prices.load(settings)
+    if run.manifest.mode != settings.mode:
+        raise RunError(
+            f"run {run.id} was made {run.manifest.mode}, but MODE is {settings.mode}; `make compare RUN={run.id} MODE={run.manifest.mode}`"
+        )
+    entries = run.entries()
+    if not entries:
+        raise RunError(f"run {run.id} has no finished request; `make load` makes a new run")
+    paths = frozenset(run.manifest.paths)
+    # Closed whatever happens: what it spilled to the disk goes with it.
+    with closing(Comparison(run.id, entries, paths)) as comparison:
+        settled = settle(
+            comparison,
+            readers(settings, paths, comparison.keys(SignalPath.HONEYCOMB_OTLP)),
+            metric_readers(settings, paths),
+            expected_totals(entries),
+            settings.settle,
+            settings.compare_timeout,
+            looked,
+        )
+        began = time.monotonic()
+        judgement = comparison.judge(settled.states)
+        judging = time.monotonic() - began
+        evidence = Evidence.of(settings)
+        report = Report(
+            run=run.id,
+            about=about(run.manifest),
+            judgement=judgement,
+            why=[evidence.why(finding) for finding in judgement.findings],
+            states={path: settled.states[path] for path in SignalPath if path in settled.states},
+            hints=settled.hints,
+            metrics=settled.metrics,
+            prices=table_of_prices,
+            seconds=settled.seconds,
+            reading=settled.reading,
+            judging=judging,
+        )
+        try:
+            record.keep(run.folder, comparison, entries, report)
+        except OSError as error:
+            raise RunError(f"the record of run {run.id} cannot be written ({error}); make room below STATE_DIR, then again") from error
+    return report
+
+
+def about(manifest: Manifest) -> dict[str, Any]:
+    """What a report says of the run beside its results."""
+    return {
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(manifest.started)),
+        "finished": manifest.finished is not None,
+        "profile": manifest.profile,
+        "planned": manifest.planned,
+        "seed": manifest.seed,
+        "sampling": manifest.sampling,
+        "mode": manifest.mode,
+    }
+
+
+def expected_totals(entries: Sequence[LedgerEntry]) -> dict[str, tuple[int, int]]:
+    """What the ledger says each metric's total must be: at least, and at most if the requests nobody saw an answer to counted too."""
+    unanswered = sum(1 for entry in entries if entry.status is None)
+    totals = {}
+    for metric in METRICS:
+        count = sum(metric.count(Route(entry.route), Outcome(entry.outcome), entry.status) for entry in entries)
+        totals[metric.name] = (count, count + unanswered)
+    return totals
