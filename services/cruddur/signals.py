@@ -72,6 +72,16 @@ class Outcome(StrEnum):
     DOWNSTREAM_SLOW = "downstream_slow"
 
 
+class Operation(StrEnum):
+    """What a request did that more than one path shows, each in its own words: a span, a subsegment and a log event of the same work."""
+
+    REQUEST = "request"
+    HOME = "home"
+    USER = "user"
+    CREATE_MESSAGE = "create message"
+    PROFILES = "profiles"
+
+
 Kind = Literal["span", "segment", "subsegment", "log", "item"]
 
 
@@ -85,6 +95,9 @@ class Signal:
     ``attributes``: keys that must be present with a value (attributes, annotations, ``metadata`` keys, JSON keys).
     ``values``: keys that must be present with exactly this value.
 
+    ``operation``: what it shows; signals of the same operation on different paths are the same work. (An item of an unhandled exception
+    shows whatever failed, which depends on the request.)
+
     ``name`` is empty where any name will do: the span of a request that no rule matched is named after its path.
     """
 
@@ -94,6 +107,7 @@ class Signal:
     name: str
     attributes: frozenset[str] = frozenset()
     values: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    operation: Operation = Operation.REQUEST
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name or '*'} ({self.service})"
@@ -147,14 +161,19 @@ def expected(route: Route, outcome: Outcome, status: int | None) -> tuple[Signal
         # The fault is raised inside the span, before there is a result.
         attributes = run | {"app.now"} | (set() if failed else {"app.result_length"})
         signals += [
-            Signal(SignalPath.HONEYCOMB_OTLP, "span", OTEL_SERVICE, HOME_SPAN, attributes),
-            Signal(SignalPath.XRAY_OTLP, "subsegment", OTEL_SERVICE, HOME_SPAN, attributes),
+            Signal(SignalPath.HONEYCOMB_OTLP, "span", OTEL_SERVICE, HOME_SPAN, attributes, operation=Operation.HOME),
+            Signal(SignalPath.XRAY_OTLP, "subsegment", OTEL_SERVICE, HOME_SPAN, attributes, operation=Operation.HOME),
             Signal(
-                SignalPath.XRAY_SDK, "subsegment", XRAY_SEGMENT, HOME_SUBSEGMENT, frozenset() if failed else frozenset({"result_length"})
+                SignalPath.XRAY_SDK,
+                "subsegment",
+                XRAY_SEGMENT,
+                HOME_SUBSEGMENT,
+                frozenset() if failed else frozenset({"result_length"}),
+                operation=Operation.HOME,
             ),
         ]
         if not failed:
-            signals += [Signal(path, "log", OTEL_SERVICE, HOME_EVENT, HOME_LOG_KEYS) for path in _LOG_PATHS]
+            signals += [Signal(path, "log", OTEL_SERVICE, HOME_EVENT, HOME_LOG_KEYS, operation=Operation.HOME) for path in _LOG_PATHS]
     if route is Route.USER and (status in (200, 404, 502, 504) or (failed and outcome is Outcome.EXCEPTION)):
         signals.append(
             Signal(
@@ -163,13 +182,14 @@ def expected(route: Route, outcome: Outcome, status: int | None) -> tuple[Signal
                 XRAY_SEGMENT,
                 USER_SUBSEGMENT,
                 frozenset({"username", "timestamp", "handle"}) | (set() if failed or status == 404 else {"activity_count"}),
+                operation=Operation.USER,
             )
         )
     if route is Route.CREATE_MESSAGE and (status == 201 or (failed and outcome is Outcome.EXCEPTION)):
         attributes = run | {"user.id", "message.length", "message.text"} | (set() if failed else {"app.created_at"})
         signals += [
-            Signal(SignalPath.HONEYCOMB_OTLP, "span", OTEL_SERVICE, CREATE_MESSAGE_SPAN, attributes),
-            Signal(SignalPath.XRAY_OTLP, "subsegment", OTEL_SERVICE, CREATE_MESSAGE_SPAN, attributes),
+            Signal(SignalPath.HONEYCOMB_OTLP, "span", OTEL_SERVICE, CREATE_MESSAGE_SPAN, attributes, operation=Operation.CREATE_MESSAGE),
+            Signal(SignalPath.XRAY_OTLP, "subsegment", OTEL_SERVICE, CREATE_MESSAGE_SPAN, attributes, operation=Operation.CREATE_MESSAGE),
         ]
     # Asked and answered, or made to fail by a fault that only profiles can carry out. Without either, a 502 or 504 may
     # mean that profiles was never reached.
@@ -177,9 +197,9 @@ def expected(route: Route, outcome: Outcome, status: int | None) -> tuple[Signal
     if route in CALLS_PROFILES and (status == 200 or asked_to_fail):
         profiles: dict[str, str | int | float | bool] = {"http.route": PROFILES_RULE}
         signals += [
-            Signal(SignalPath.HONEYCOMB_OTLP, "span", OTEL_DOWNSTREAM_SERVICE, f"GET {PROFILES_RULE}", run, profiles),
-            Signal(SignalPath.XRAY_OTLP, "segment", OTEL_DOWNSTREAM_SERVICE, OTEL_DOWNSTREAM_SERVICE, run),
-            Signal(SignalPath.XRAY_SDK, "segment", XRAY_DOWNSTREAM_SEGMENT, XRAY_DOWNSTREAM_SEGMENT, run),
+            Signal(SignalPath.HONEYCOMB_OTLP, "span", OTEL_DOWNSTREAM_SERVICE, f"GET {PROFILES_RULE}", run, profiles, Operation.PROFILES),
+            Signal(SignalPath.XRAY_OTLP, "segment", OTEL_DOWNSTREAM_SERVICE, OTEL_DOWNSTREAM_SERVICE, run, operation=Operation.PROFILES),
+            Signal(SignalPath.XRAY_SDK, "segment", XRAY_DOWNSTREAM_SEGMENT, XRAY_DOWNSTREAM_SEGMENT, run, operation=Operation.PROFILES),
         ]
 
     # Rollbar hears of unhandled exceptions, and of the one message its own route sends.
