@@ -9,15 +9,22 @@ from pathlib import Path
 from flask import Flask, Response, request, url_for
 
 from compose.settings import Settings
-from services.compare.web import numbers, run, runs, security, text, words
+from services.compare.web import contrast, numbers, run, runs, security, text, words
 from services.compare.web.site import Site, context, error_page
 from services.compare.web.vendors import VENDORS
 
 #: Every page but the vendors' own.
-PAGES = (runs.blueprint, run.blueprint)
+PAGES = (
+    runs.blueprint,
+    run.blueprint,
+    contrast.blueprint,
+)
 
 #: The tabs of a run: name, label, endpoint.
-RUN_PAGES = (("overview", "Overview", "run.overview"),)
+RUN_PAGES = (
+    ("overview", "Overview", "run.overview"),
+    ("contrast", "Against another run", "contrast.choose"),
+)
 
 #: Form fields are short; nobody uploads anything else.
 MAX_BODY = 1024 * 1024
