@@ -15,19 +15,20 @@ JUNIT ?=
 LINES ?= 20
 FOLLOW ?=
 ARGS ?=
-# Tests mostly wait for something: two processes share them, a file never does (its tests may share a vendor).
+# Tests mostly wait for something: two processes share them. A file stays with one of them (its tests may share a vendor), and so does
+# the folder of browser tests (tests/conftest.py).
 TWO := -n 2 --dist loadfile
 
 # A setting given on the command line (make demo REQUESTS=300) is exported to every command by make itself.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help setup setup-dev demo up down status logs load compare open trace doctor init start stop restart kill test test-unit test-api \
-	test-system test-faults check format bench collector lock docs clean distclean
+	test-system test-faults test-browser check format bench collector lock docs clean distclean
 
 help: ## list this
 	@echo 'Parallax: one request, seen from four observability backends at once.'
 	@echo
-	@sed -n -E 's/^([a-z-]+):[^#]*## (.*)/  \1|\2/p' Makefile | awk -F'|' '{printf "%-14s%s\n", $$1, $$2}'
+	@sed -n -E 's/^([a-z-]+):[^#]*## (.*)/  \1|\2/p' Makefile | awk -F'|' '{printf "%-16s%s\n", $$1, $$2}'
 	@echo
 	@cat compose/help.txt
 
@@ -86,6 +87,7 @@ kill: setup ## SIGKILL one process; the supervisor starts it again (NAME=)
 
 test: setup-dev ## every test (ARGS= for pytest)
 	@$(PY) -m collector.build >/dev/null
+	@$(PY) -m tests.browser.chromium >/dev/null
 	@$(PY) -m pytest tests --ignore=tests/bench $(TWO) $(ARGS)
 
 test-unit: setup-dev ## what needs no other process
@@ -101,6 +103,11 @@ test-system: setup-dev ## everything up
 test-faults: setup-dev ## processes killed at the worst moment
 	@$(PY) -m collector.build >/dev/null
 	@$(PY) -m pytest tests/faults $(ARGS)
+
+test-browser: setup-dev ## the web page in a real Chromium (HEADED=1 to watch)
+	@$(PY) -m collector.build >/dev/null
+	@$(PY) -m tests.browser.chromium >/dev/null
+	@$(PY) -m pytest tests/browser $(ARGS)
 
 check: setup-dev ## linter, format, types, Collector configurations, generated files
 	@$(PY) -m ruff check .
