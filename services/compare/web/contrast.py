@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flask import Blueprint, Response, jsonify, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as Redirect
 
@@ -23,7 +25,7 @@ def choose(run_id: str) -> str | Redirect:
     run = site().run(run_id)
     if other := request.args.get("other", "").strip():
         return redirect(url_for(".show", run_id=run_id, other=site().run(other).id, thresholds=request.args.get("thresholds") or None))
-    others = []
+    others: list[tuple[str, dict[str, Any]]] = []
     for each in site().run_ids():
         if each == run_id or len(others) == OFFERED:
             continue
