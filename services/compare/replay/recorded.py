@@ -26,7 +26,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Final, Literal
 
-import pyarrow as pa
+import zstandard
 
 Signal = Literal["traces", "logs", "metrics"]
 SIGNALS: Final[tuple[Signal, ...]] = ("traces", "logs", "metrics")
@@ -142,12 +142,15 @@ def _message(data: mmap.mmap, at: int, size: int) -> Message | None:
     end = begin + length
     if not len(_MAGIC) <= length <= MAX_MESSAGE or end > size or data[begin : begin + len(_MAGIC)] != _MAGIC:
         return None
+    frame = data[begin:end]
     try:
-        with pa.CompressedInputStream(pa.BufferReader(data[begin:end]), "zstd") as frame:
-            content = frame.read(MAX_MESSAGE)
-            return Message(end, content) if not frame.read(1) else None
-    except OSError:
+        # Before memory is taken for it.
+        if zstandard.frame_content_size(frame) > MAX_MESSAGE:
+            return None
+        content = zstandard.ZstdDecompressor().decompress(frame, max_output_size=MAX_MESSAGE, allow_extra_data=False)
+    except zstandard.ZstdError:
         return None
+    return Message(end, content)
 
 
 def _next(data: mmap.mmap, at: int, size: int) -> tuple[Message | None, int]:

@@ -17,8 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -72,7 +71,7 @@ class Rewriting:
     def trace_id(self, old: str) -> str:
         """The new id of a trace. The same old id always becomes the same new one."""
         seconds = int(old[:8], 16)
-        # The times of other traces, such as W3C ids without one, are no times: there the digits mean nothing and stay.
+        # Of an id that the load generator did not make nobody knows whether its digits are a time.
         if old in self.trace_ids:
             seconds = (seconds + self.shift) % (1 << 32)
         rest = hashlib.blake2b(f"{self.new} {old}".encode(), digest_size=12).hexdigest()
