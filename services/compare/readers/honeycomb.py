@@ -22,7 +22,7 @@ from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wa
 
 from compose.settings import Settings, SignalPath
 from services.compare.readers.base import Batch, Observation, Unreadable, Window
-from services.compare.readers.http import Api
+from services.compare.readers.http import PAGE_TIMEOUT, TIMEOUT, Api
 
 #: Groups a result holds at most.
 LIMIT: Final = 10_000
@@ -33,6 +33,8 @@ TRACES_A_QUERY: Final = 500
 TRACES_AT_MOST: Final = 2_000
 #: Seconds a query may run.
 QUERY_SECONDS: Final = 60.0
+#: The same for a page that somebody waits for.
+PAGE_SECONDS: Final = 10.0
 #: Breakdowns a query may have ("Queries": ``breakdowns`` <= 100 items).
 BREAKDOWNS: Final = 100
 
@@ -71,19 +73,22 @@ class _Slice:
 
 
 class HoneycombReader:
-    """``keys``: the attributes that the expected signals declare; they are asked for by name."""
+    """``keys``: the attributes that the expected signals declare; they are asked for by name. ``hurry``: for a page that somebody waits
+    for, so nothing is waited for long, nor tried again."""
 
     paths = frozenset({SignalPath.HONEYCOMB_OTLP})
 
-    def __init__(self, settings: Settings, keys: Collection[str]) -> None:
+    def __init__(self, settings: Settings, keys: Collection[str], hurry: bool = False) -> None:
         self.pause = 15.0 if settings.mode == "online" else 0.5
         self._api = Api(
             "Honeycomb",
             settings.honeycomb_endpoint,
             {"X-Honeycomb-Team": settings.honeycomb_query_key.get_secret_value()},
             "HONEYCOMB_QUERY_KEY",
-            settings.compare_timeout,
+            0.0 if hurry else settings.compare_timeout,
+            PAGE_TIMEOUT if hurry else TIMEOUT,
         )
+        self._query_seconds = PAGE_SECONDS if hurry else QUERY_SECONDS
         self._keys = tuple(sorted(keys))
         self._checked = False
 
@@ -109,7 +114,7 @@ class HoneycombReader:
 
     def trace(self, trace_id: str, around: float) -> list[Observation]:
         # Only datasets that hold traces: the many columns of metrics would crowd those of the spans out of the breakdowns.
-        columns = set().union(*(found for each in self._datasets() if "trace.trace_id" in (found := self.columns(each["slug"]))))
+        columns = set().union(*(found for each in self.datasets() if "trace.trace_id" in (found := self.columns(each["slug"]))))
         if not columns:
             return []
         # What is asked about comes first, so that a verdict never rests on a column that found no room.
@@ -124,14 +129,15 @@ class HoneycombReader:
 
     def slug(self, name: str) -> str | None:
         """The slug of a dataset by its name or slug; None when there is no such dataset."""
-        return next((each["slug"] for each in self._datasets() if name.lower() in (each["slug"], each["name"].lower())), None)
+        return next((each["slug"] for each in self.datasets() if name.lower() in (each["slug"], each["name"].lower())), None)
 
     def columns(self, slug: str | None = None) -> set[str]:
         """Every column of one dataset, or of all. Raises Unreadable when the key may not read."""
-        slugs = [slug] if slug is not None else [each["slug"] for each in self._datasets()]
+        slugs = [slug] if slug is not None else [each["slug"] for each in self.datasets()]
         return {column["key_name"] for each in slugs for column in self._api.call("GET", f"/1/columns/{each}")}
 
-    def _datasets(self) -> list[dict[str, Any]]:
+    def datasets(self) -> list[dict[str, Any]]:
+        """Every dataset as the API describes it. Raises Unreadable when the key may not read."""
         if not self._checked:
             access = self._api.call("GET", "/1/auth").get("api_key_access", {})
             for permission, words in (("queries", "Run Queries"), ("columns", "Manage Queries and Columns")):
@@ -147,26 +153,29 @@ class HoneycombReader:
 
     def query(self, dataset: str, spec: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Run one query and wait for its rows: a dictionary by column or calculation for each group."""
+        return [row["data"] for row in self.answer(dataset, spec)["data"]["results"]]
+
+    def answer(self, dataset: str, spec: Mapping[str, Any], *, series: bool = False, limit: int = LIMIT) -> dict[str, Any]:
+        """Run one query and wait for its whole answer; ``series``: with its values over time, of 1,000 groups at most."""
         query = self._api.call("POST", f"/1/queries/{dataset}", json=spec)
-        result = self._api.call(
-            "POST", f"/1/query_results/{dataset}", json={"query_id": query["id"], "disable_series": True, "limit": LIMIT}
-        )
+        asked = {"query_id": query["id"], "disable_series": not series, "limit": limit}
+        result: dict[str, Any] = self._api.call("POST", f"/1/query_results/{dataset}", json=asked)
         path = f"/1/query_results/{dataset}/{result['id']}"
         if not result.get("complete"):
             waiting = Retrying(
                 retry=retry_if_result(lambda answer: not answer.get("complete")),
                 wait=wait_exponential(0.02, max=2),
-                stop=stop_after_delay(QUERY_SECONDS),
+                stop=stop_after_delay(self._query_seconds),
                 sleep=time.sleep,
             )
             try:
                 result = waiting(self._api.call, "GET", path)
             except RetryError:
-                raise Unreadable(f"Honeycomb did not finish a query in {QUERY_SECONDS:g} s") from None
+                raise Unreadable(f"Honeycomb did not finish a query in {self._query_seconds:g} s") from None
         # A failed query is complete, has an error and no data; it must not pass for an empty result.
         if "data" not in result:
             raise Unreadable(f"Honeycomb could not run the query ({result.get('error') or 'it gave no reason'})")
-        return [row["data"] for row in result["data"]["results"]]
+        return result
 
     def _traces(self, traces: list[str], breakdowns: list[str], window: Window) -> Iterator[Batch]:
         start, end = minutes(window.start, window.end)
