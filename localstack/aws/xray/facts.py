@@ -217,8 +217,8 @@ def facts(trace_id: str, documents: Sequence[StoredDocument]) -> TraceFacts:
     return derive(trace_id, entities(documents))
 
 
-def derive(trace_id: str, found: Entities) -> TraceFacts:
-    """As :func:`facts`, for a trace whose entities are at hand."""
+def derive(trace_id: str, found: Entities, calls: bool = True) -> TraceFacts:
+    """As :func:`facts`, for a trace whose entities are at hand; without edges and failures, where ``calls`` is false."""
     stored = [part for tree in found.trees for part in tree.parts]
     start = min(document.start_time for document in stored)
     root = found.root
@@ -234,9 +234,9 @@ def derive(trace_id: str, found: Entities) -> TraceFacts:
         partial=any(document.end_time is None for document in stored),
         http=_http(root) if root is not None else _NO_HTTP,
         nodes=tuple(_nodes(found)),
-        edges=tuple(_edges(found)),
+        edges=tuple(_edges(found)) if calls else (),
         annotations=_annotations(found),
-        failures=tuple(_failures(found)),
+        failures=tuple(_failures(found)) if calls else (),
     )
 
 

@@ -25,7 +25,7 @@ def summarize(trace_id: str, documents: Sequence[StoredDocument]) -> dict[str, A
     ``ResponseTime`` is absent while the root is in progress; it and ``EntryPoint`` are where no segment has arrived yet.
     """
     found = entities(documents)
-    known = facts.derive(trace_id, found)
+    known = facts.derive(trace_id, found, calls=False)
     causes = rootcauses.derive(found)
     services = {node.id: service_id(node.service) for node in known.nodes}
     summary: dict[str, Any] = {

@@ -17,7 +17,7 @@ from localstack.aws.xray.documents import StoredDocument
 from localstack.aws.xray.entities import entities
 from localstack.aws.xray.index import KNOWN_TRACES, Index
 from localstack.aws.xray.inferred import inferred_segments
-from localstack.aws.xray.reading import Documents
+from localstack.aws.xray.reading import Documents, Recent
 from localstack.aws.xray.summaries import summarize
 from localstack.store import Store
 
@@ -159,6 +159,7 @@ class Traces:
     def __init__(self, store: Store, index: Index, filters: Filters) -> None:
         self._store = store
         self._documents = Documents(store)
+        self._recent = Recent(store)
         self._index = index
         self._filters = filters
 
@@ -201,7 +202,13 @@ class Traces:
             if position is None or not 0 <= position[0] < len(wanted):
                 raise AwsError("InvalidRequestException", "NextToken is not one that this query returned")
             first, after = position
-        sizes = self._documents.sizes(list(wanted))
+        sizes, documents = self._recent.of(list(wanted))
+        if others := [trace_id for trace_id in wanted if trace_id not in sizes]:
+            read = self._documents.sizes(others)
+            sizes |= read
+            if sum(read.values()) <= MAX_ASSEMBLED_BYTES:
+                # At once: each reading goes through the whole table's statistics.
+                documents |= self._documents.of(list(read))
         missing = _missing(wanted, sizes) if token is None else []
         traces: list[Trace] = []
         room = BATCH_BYTES
@@ -209,7 +216,8 @@ class Traces:
             if trace_id not in sizes:
                 continue
             # What is left of it, as far as it is read.
-            trace, complete = self._trace(trace_id, sizes[trace_id], after if number == first else "")
+            begin = after if number == first else ""
+            trace, complete = self._trace(trace_id, sizes[trace_id], begin, documents.get(trace_id))
             fitting = _fitting(trace.documents, room, at_least=0 if traces else 1)
             if fitting:
                 traces.append(replace(trace, documents=trace.documents[:fitting]))
@@ -219,8 +227,8 @@ class Traces:
             room -= sum(len(text) for _, text in trace.documents)
         return TracePage(traces, missing, None)
 
-    def _trace(self, trace_id: str, size: int, after: str) -> tuple[Trace, bool]:
-        """A trace with its documents after the one with this id, and whether these are all."""
+    def _trace(self, trace_id: str, size: int, after: str, stored: Sequence[StoredDocument] | None) -> tuple[Trace, bool]:
+        """A trace with its documents after the one with this id, and whether these are all. ``stored``: where it was read already."""
         limit_exceeded = size > MAX_TRACE_BYTES
         if size > MAX_ASSEMBLED_BYTES:
             ((start, end),) = self._store.read(
@@ -228,7 +236,8 @@ class Traces:
             )
             parts, complete = self._documents.part(trace_id, BATCH_BYTES, after)
             return Trace(trace_id, _duration(start, end), limit_exceeded, [(part.id, part.document) for part in parts]), complete
-        stored = self._documents.of([trace_id])[trace_id]
+        if stored is None:
+            stored = self._documents.of([trace_id])[trace_id]
         found = entities(stored)
         start = min(document.start_time for document in stored)
         end = max((document.end_time for document in stored if document.end_time is not None), default=start)
@@ -289,6 +298,7 @@ class Traces:
         self, found: list[tuple[str, float, float | None]]
     ) -> tuple[list[tuple[str, float, float | None]], dict[str, list[StoredDocument]]]:
         """As many of these traces as one page may be made of, and their documents; of one that is larger by itself, the first ones."""
+        commits = self._recent.commits()
         sizes = self._documents.sizes([trace_id for trace_id, _, _ in found])
         room = PAGE_DOCUMENT_BYTES
         for number, (trace_id, _, _) in enumerate(found):
@@ -298,7 +308,9 @@ class Traces:
             if room < 0:
                 found = found[:number]
                 break
-        return found, self._documents.of([trace_id for trace_id, _, _ in found])
+        documents = self._documents.of([trace_id for trace_id, _, _ in found])
+        self._recent.keep(commits, sizes, documents)
+        return found, documents
 
 
 class _Scope:
