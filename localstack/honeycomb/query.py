@@ -24,6 +24,9 @@ from typing import Any
 from localstack.honeycomb.layout import PROMOTED
 from localstack.honeycomb.spec import PERCENTILES, Filter, FilterValue, QuerySpec, Window
 
+#: Operators that compare with the column's text, and never match what lacks it.
+_NARROWING = frozenset({"=", "in", "starts-with", "ends-with", "contains"})
+
 _SECOND = 1_000_000_000
 _MIN_INT64, _MAX_INT64 = -(2**63), 2**63 - 1
 
@@ -114,8 +117,9 @@ class _Compiler:
                 continue
             position += 1
             cells += _cells(name, f"extracted[{position}]", number)
+        where = " AND ".join([self.where, *self.narrowed()])
         return (
-            f"base AS (SELECT {base} FROM event WHERE {self.where}), "
+            f"base AS (SELECT {base} FROM event WHERE {where}), "
             f"cells AS (SELECT {', '.join(cells)} FROM base), "
             f"matching AS (SELECT * FROM cells WHERE {self.predicate})"
         )
@@ -198,10 +202,26 @@ class _Compiler:
             return "TRUE"
         return "(" + f" {combination} ".join(self.filter(item) for item in filters) + ")"
 
+    def narrowed(self) -> list[str]:
+        """Of filters that all must hold, what promoted columns alone rule out: without reading the JSON of the events it leaves out."""
+        if self.query.filter_combination != "AND":
+            return []
+        conditions = []
+        for item in self.query.filters:
+            texts = bool(item.values) and all(isinstance(value, str) for value in item.values)
+            if texts and item.op in _NARROWING and PROMOTED.get(item.column) == "string" and item.column not in self.fields:
+                own = f'"{item.column}"'
+                # Where it is NULL, the value may be of another type and in the JSON.
+                conditions.append(f"({own} IS NULL OR {self.condition(item, own, own, own)})")
+        return conditions
+
     def filter(self, item: Filter) -> str:
         """A condition that is true or false, never unknown."""
         number = self.column(item.column)
-        v, t, n = f"v{number}", f"t{number}", f"n{number}"
+        return self.condition(item, f"v{number}", f"t{number}", f"n{number}")
+
+    def condition(self, item: Filter, v: str, t: str, n: str) -> str:
+        """The filter's condition on a value, its text and its number."""
         if item.op == "exists":
             return f"({v} IS NOT NULL)"
         if item.op == "does-not-exist":
