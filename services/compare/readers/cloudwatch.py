@@ -7,13 +7,12 @@ counts as its UTF-8 bytes and 26 more.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from compose.settings import Settings, SignalPath
 from services.compare.readers.aws import client, readable
-from services.compare.readers.base import SLACK, Batch, Observation, Unreadable, Window, mapping, sent_at, text
+from services.compare.readers.base import SLACK, Batch, Observation, Unreadable, Window, mapping, parse, sent_at, text
 from services.cruddur.signals import OTEL_SERVICE
 
 if TYPE_CHECKING:
@@ -75,8 +74,8 @@ def observation(path: SignalPath, event: Mapping[str, Any], document: bool = Fal
     """A log event as an observation; None for a line that is not one of the application's JSON lines."""
     message = event["message"]
     try:
-        line = json.loads(message)
-    except (ValueError, RecursionError):
+        line = parse(message)
+    except ValueError:
         return None
     if not isinstance(line, dict):
         return None

@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Collection, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -31,6 +33,8 @@ ROWS_A_REQUEST: Final = 6
 #: Trace ids in one ``in`` filter, and how many are asked for one by one before everything is read again.
 TRACES_A_QUERY: Final = 500
 TRACES_AT_MOST: Final = 2_000
+#: Queries under way at once: while one runs, the rows of another are read. More would only come upon the limit of ten a minute sooner.
+QUERIES: Final = 2
 #: Seconds a query may run.
 QUERY_SECONDS: Final = 60.0
 #: The same for a page that somebody waits for.
@@ -104,13 +108,18 @@ class HoneycombReader:
             yield Batch(anew=True)
         run = {"column": "run", "op": "=", "value": window.run}
         todo = _slices(window)
-        while todo:
-            part = todo.pop()
-            rows = self._rows(breakdowns, [run, *_ending(part)], part.start, part.end)
-            if len(rows) >= LIMIT:
-                todo += part.divided()
-            else:
-                yield Batch([each for row in rows if (each := observation(row, self._keys)) is not None])
+        under_way: deque[tuple[_Slice, Future[list[dict[str, Any]]]]] = deque()
+        with ThreadPoolExecutor(QUERIES, thread_name_prefix="honeycomb") as threads:
+            while todo or under_way:
+                while todo and len(under_way) < QUERIES:
+                    part = todo.pop()
+                    under_way.append((part, threads.submit(self._rows, breakdowns, [run, *_ending(part)], part.start, part.end)))
+                part, query = under_way.popleft()
+                rows = query.result()
+                if len(rows) >= LIMIT:
+                    todo += part.divided()
+                else:
+                    yield Batch([each for row in rows if (each := observation(row, self._keys)) is not None])
 
     def trace(self, trace_id: str, around: float) -> list[Observation]:
         # Only datasets that hold traces: the many columns of metrics would crowd those of the spans out of the breakdowns.

@@ -8,14 +8,13 @@ object with ``Count`` and ``Sum``, a sum as a number ("Embedded metric format sp
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from typing import Final, Protocol
 
 from compose.settings import Settings, SignalPath
 from services.compare.readers.aws import client
-from services.compare.readers.base import Window
+from services.compare.readers.base import Window, parse
 from services.compare.readers.cloudwatch import pages
 from services.compare.readers.honeycomb import HoneycombReader, minutes
 from services.cruddur.signals import Metric
@@ -79,8 +78,8 @@ class CloudWatchMetrics:
         for page in pages(self._client, self._group, "METRICS_LOG_GROUP", window.start - 60, window.end + LATE):
             for event in page:
                 try:
-                    line = json.loads(event["message"])
-                except (ValueError, RecursionError):
+                    line = parse(event["message"])
+                except ValueError:
                     continue  # not an EMF line: somebody else writes to the group too
                 if not isinstance(line, dict) or line.get("run") != window.run:
                     continue

@@ -11,16 +11,17 @@ Wire facts, from "GetTraceSummaries" and "BatchGetTraces" (AWS X-Ray API referen
 
 from __future__ import annotations
 
-import json
 import time
+from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any, Final
 
 from compose.settings import Settings, SignalPath
 from services.compare.readers.aws import client, readable
-from services.compare.readers.base import Batch, Observation, Unreadable, Window
+from services.compare.readers.base import Batch, Observation, Unreadable, Window, parse
 
 #: What the X-Ray SDK for Python calls itself in ``aws.xray.sdk``.
 SDK_MARK: Final = "X-Ray for Python"
@@ -30,10 +31,13 @@ IDS_A_CALL: Final = 5
 HOURS_A_CALL: Final = 24
 #: Calls under way at once.
 THREADS: Final = 4
-#: Traces in one batch of observations.
-TRACES_A_BATCH: Final = 500
+#: Pages of summaries whose traces are being fetched, at most.
+PAGES_UNDER_WAY: Final = 2
 #: Times an unprocessed trace is asked for.
 TRIES: Final = 5
+
+#: Observations, and why nothing can be said of some traces.
+_Fetched = tuple[list[Observation], dict[str, str]]
 
 
 class XRayReader:
@@ -47,36 +51,54 @@ class XRayReader:
         self._revisions: dict[str, int] = {}
 
     def read(self, window: Window, wanted: Collection[str] | None) -> Iterator[Batch]:
-        found = self._summaries(window)
         if wanted is None:
             self._revisions.clear()
-            fetch = list(found)
-        else:
-            must = set(wanted)
-            fetch = [
-                trace for trace, revision in found.items() if self._revisions.get(trace) != revision or (revision == 0 and trace in must)
-            ]
+        must = frozenset(wanted or ())
+        seen: set[str] = set()
+        waiting: dict[str, int] = {}
+        # Traces are fetched while the next page of summaries is asked for; no more than two pages are under way.
+        under_way: deque[tuple[dict[str, int], list[Future[_Fetched]]]] = deque()
         with ThreadPoolExecutor(THREADS, thread_name_prefix="xray") as threads:
-            for some in _batched(fetch, TRACES_A_BATCH):
-                observations: list[Observation] = []
-                unknown: dict[str, str] = {}
-                for traces, unprocessed in threads.map(self._fetch, _batched(some, IDS_A_CALL)):
-                    for trace in traces:
-                        observations += walk(trace)
-                        if trace.get("LimitExceeded"):
-                            unknown[_w3c(trace["Id"])] = "X-Ray cut this trace at its size limit"
-                    unknown |= dict.fromkeys(unprocessed, "X-Ray left this trace unprocessed, again and again")
-                self._revisions |= {trace: found[trace] for trace in some if trace not in unknown}
-                yield Batch(observations, replaces=frozenset(some) if wanted is not None else frozenset(), unknown=unknown)
+            for page in chain(self._summaries(window), [None]):
+                for trace, revision in (page or {}).items():
+                    # A trace at the border of two ranges is in both.
+                    if trace not in seen and (self._revisions.get(trace) != revision or (revision == 0 and trace in must)):
+                        seen.add(trace)
+                        waiting[trace] = revision
+                # Whole calls: what is left over goes with the next page.
+                count = len(waiting) if page is None else len(waiting) // IDS_A_CALL * IDS_A_CALL
+                fetch = {trace: waiting.pop(trace) for trace in list(waiting)[:count]}
+                if fetch:
+                    under_way.append((fetch, [threads.submit(self._fetched, ids) for ids in _batched(list(fetch), IDS_A_CALL)]))
+                while len(under_way) > (PAGES_UNDER_WAY if page is not None else 0):
+                    yield self._batch(*under_way.popleft(), first=wanted is None)
+
+    def _batch(self, revisions: Mapping[str, int], calls: Sequence[Future[_Fetched]], first: bool) -> Batch:
+        """What became of the traces of one page, of these revisions."""
+        observations: list[Observation] = []
+        unknown: dict[str, str] = {}
+        for call in calls:
+            found, without = call.result()
+            observations += found
+            unknown |= without
+        self._revisions |= {trace: revision for trace, revision in revisions.items() if trace not in unknown}
+        return Batch(observations, replaces=frozenset() if first else frozenset(revisions), unknown=unknown)
+
+    def _fetched(self, ids: Sequence[str]) -> _Fetched:
+        """Up to five traces as observations, and what cannot be said of which of them."""
+        traces, unprocessed = self._fetch(ids)
+        unknown = {_w3c(trace["Id"]): "X-Ray cut this trace at its size limit" for trace in traces if trace.get("LimitExceeded")}
+        unknown |= dict.fromkeys(unprocessed, "X-Ray left this trace unprocessed, again and again")
+        return [each for trace in traces for each in walk(trace)], unknown
 
     def trace(self, trace_id: str, around: float) -> list[Observation]:  # noqa: ARG002 (X-Ray finds a trace by its id alone)
         # X-Ray lists an id it does not know as unprocessed, too.
         traces, _ = self._fetch([trace_id], tries=2)
         return [each for trace in traces for each in walk(trace, documents=True)]
 
-    def _summaries(self, window: Window) -> dict[str, int]:
-        """The run's traces with their revision (0 where X-Ray does not say): those in the ledger, and those annotated with the run."""
-        found: dict[str, int] = {}
+    def _summaries(self, window: Window) -> Iterator[dict[str, int]]:
+        """The run's traces with their revision (0 where X-Ray does not say), page by page: those in the ledger, and those annotated with
+        the run."""
         start = window.start
         while start < window.end:
             end = min(start + HOURS_A_CALL * 3600, window.end)
@@ -84,22 +106,23 @@ class XRayReader:
             while True:
                 with readable("X-Ray"):
                     page = self._client.get_trace_summaries(**arguments)
-                for summary in page.get("TraceSummaries", []):
-                    trace = _w3c(summary["Id"])
-                    if trace in window.traces or window.run in _annotated(summary, "run"):
-                        found[trace] = summary.get("Revision", 0)
+                yield {
+                    trace: summary.get("Revision", 0)
+                    for summary in page.get("TraceSummaries", [])
+                    if (trace := _w3c(summary["Id"])) in window.traces or window.run in _annotated(summary, "run")
+                }
                 if not page.get("NextToken"):
                     break
                 arguments["NextToken"] = page["NextToken"]
             start = end
-        return found
 
     def _fetch(self, traces: Sequence[str], tries: int = TRIES) -> tuple[list[Mapping[str, Any]], list[str]]:
         """Up to five traces, and the ids that X-Ray would not process."""
         left = [_xray(trace) for trace in traces]
         fetched: dict[str, Any] = {}
         for attempt in range(tries):
-            time.sleep(0.1 * (2**attempt - 1))
+            if attempt:
+                time.sleep(0.1 * (2**attempt - 1))
             arguments: dict[str, Any] = {"TraceIds": left}
             left = []
             while True:
@@ -125,7 +148,7 @@ def walk(trace: Mapping[str, Any], documents: bool = False) -> list[Observation]
     nodes: dict[str, tuple[Mapping[str, Any], str | None, bool]] = {}
     for segment in trace.get("Segments", []):
         try:
-            document = json.loads(segment["Document"])
+            document = parse(segment["Document"])
         except ValueError as error:
             raise Unreadable(f"X-Ray holds a segment of trace {trace_id} that is not JSON ({error})") from error
         _collect(document, document.get("parent_id"), document.get("type") != "subsegment", nodes)
