@@ -54,6 +54,9 @@ compare: setup ## read every backend back and hold it against the ledger (RUN=, 
 open: setup ## the web page in a browser: runs, one request in four panes, the vendors' own pages
 	@$(PY) -m services.compare.web --open
 
+replay: setup ## send a run's recorded telemetry again, as a new run, through another Collector configuration (RUN=, CONFIG=, CONFIG_ONLY=1)
+	@$(PY) -m services.compare.replay
+
 trace: setup ## one request as every path saw it (ID=<trace id>)
 	@$(PY) -m services.compare trace $(if $(ID),'$(ID)',)
 

@@ -48,7 +48,7 @@ def compare(settings: Settings, run: Run, looked: Callable[[Look], None] = lambd
         began = time.monotonic()
         judgement = comparison.judge(settled.states)
         judging = time.monotonic() - began
-        evidence = Evidence.of(settings)
+        evidence = Evidence.of(settings, replayed=run.manifest.replay_of is not None)
         report = Report(
             run=run.id,
             about=about(run.manifest),
@@ -79,6 +79,7 @@ def about(manifest: Manifest) -> dict[str, Any]:
         "seed": manifest.seed,
         "sampling": manifest.sampling,
         "mode": manifest.mode,
+        "replay_of": manifest.replay_of,
     }
 
 

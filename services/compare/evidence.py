@@ -25,18 +25,22 @@ class Away:
 
 
 class Evidence:
-    """``away``: spans by process; None when nothing records the processes (online, or run by something else)."""
+    """``away``: spans by process; None when nothing records the processes (online, or run by something else).
 
-    def __init__(self, away: Mapping[str, Sequence[Away]] | None, timeout: float) -> None:
+    ``replayed``: the run is a replay. Its times are shifted ones, in which no process of the sandbox carried it.
+    """
+
+    def __init__(self, away: Mapping[str, Sequence[Away]] | None, timeout: float, replayed: bool = False) -> None:
         self._away = away
         self._timeout = timeout
+        self._replayed = replayed
 
     @classmethod
-    def of(cls, settings: Settings) -> Evidence:
+    def of(cls, settings: Settings, replayed: bool = False) -> Evidence:
         """What the supervisor wrote below STATE_DIR."""
         path = settings.state_dir / "events.jsonl"
-        if not path.exists():
-            return cls(None, settings.compare_timeout)
+        if replayed or not path.exists():
+            return cls(None, settings.compare_timeout, replayed)
         recorded = events.read(path)
         processes = {event.process for event in recorded}
         return cls({name: [Away(*span) for span in events.away(recorded, name)] for name in processes}, settings.compare_timeout)
@@ -49,6 +53,9 @@ class Evidence:
             return f"absent: {what}. {finding.unknown or 'Nobody said whether it was sampled'}, so this cannot be judged"
         if finding.verdict is Verdict.PENDING:
             return f"absent so far: {what}. The path was still changing after {self._timeout:g} s (COMPARE_TIMEOUT)"
+        if self._replayed:
+            verb = "" if finding.verdict is Verdict.DUPLICATE else "absent: "
+            return f"{verb}{what}. A replay: what was recorded was sent, so the cause is the Collector's configuration or the recording"
         if finding.verdict is Verdict.DUPLICATE:
             return f"{what}. Possible cause: {path.repeats}"
         if not finding.lost:

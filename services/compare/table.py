@@ -74,6 +74,8 @@ def _title(report: Report) -> Text:
         f"sampling {about['sampling']}",
     ]
     words += [str(about["mode"]), str(about["started"])]
+    if about.get("replay_of"):
+        words.append(f"replay of {about['replay_of']}")
     return Text.assemble("\n", ("Run ", "bold"), (report.run, "bold cyan"), "  ", " · ".join(words), "\n")
 
 

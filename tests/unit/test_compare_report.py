@@ -154,6 +154,12 @@ def test_the_application_dying_explains_a_loss_on_every_path() -> None:
     assert all("the process cruddur was away" in evidence.why(finding(path)) for path in SignalPath)
 
 
+def test_a_replay_is_explained_by_its_configuration_and_never_by_what_the_sandbox_went_through() -> None:
+    why = Evidence({"collector": [Away(START - 2, START + 4)]}, 120, replayed=True).why(finding(SignalPath.HONEYCOMB_OTLP))
+    assert "was away" not in why
+    assert "the Collector's configuration or the recording" in why
+
+
 def test_pending_names_the_bound_and_unknown_the_reason() -> None:
     evidence = Evidence(None, 120)
     assert "after 120 s (COMPARE_TIMEOUT)" in evidence.why(finding(verdict=Verdict.PENDING))
