@@ -24,6 +24,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from compose import held
 from compose.settings import ROOT, Settings, SignalPath
 from loadtest.ledger import LedgerEntry, LedgerError, read_ledger
 from loadtest.profiles import Profile
@@ -31,6 +32,9 @@ from loadtest.profiles import Profile
 RUN_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
 
 MANIFEST = "manifest.json"
+
+#: In a run's folder, held (:mod:`compose.held`) by the process that makes the run.
+LOADER = "load.pid"
 
 #: Environment variable that tells Locust's processes which run's folder they write to.
 RUN_FOLDER = "PARALLAX_RUN_FOLDER"
@@ -52,6 +56,10 @@ PACKAGES = (
 
 #: Settings that belong to the running sandbox, not to the one who starts a load.
 LOAD_SETTINGS = frozenset({"profile", "requests", "users", "seed", "sampling", "ui", "locust_port", "locust_workers", "target_url"})
+
+
+#: What this process holds of the runs it makes.
+_held: dict[Path, held.Held] = {}
 
 
 class RunError(Exception):
@@ -103,6 +111,11 @@ class Run:
     def id(self) -> str:
         return self.manifest.run
 
+    @property
+    def loader(self) -> int | None:
+        """Pid of the process that makes this run; None when it is over, or was killed."""
+        return held.holder(self.folder / LOADER) if self.manifest.finished is None else None
+
     def entries(self) -> list[LedgerEntry]:
         """The ledger, in the seeded order. Raises LedgerError when it is cut, or holds fewer requests than the run finished."""
         entries = read_ledger(self.folder)
@@ -120,6 +133,9 @@ class Run:
         ended = max((entry.start + entry.duration_ms / 1000 for entry in entries), default=time.time())
         manifest = self.manifest.model_copy(update={"finished": len(entries), "ended": round(ended, 6)})
         _write(self.folder, manifest)
+        if self.folder in _held:
+            _held.pop(self.folder).close()
+            (self.folder / LOADER).unlink(missing_ok=True)
         return Run(self.folder, manifest)
 
 
@@ -128,6 +144,19 @@ def runs(settings: Settings) -> list[str]:
     if not settings.runs_dir.is_dir():
         return []
     return sorted(folder.name for folder in settings.runs_dir.iterdir() if RUN_ID.fullmatch(folder.name) and (folder / MANIFEST).exists())
+
+
+def going_on(settings: Settings) -> list[Run]:
+    """The runs that are being made, newest first."""
+    found = []
+    for path in sorted(settings.runs_dir.glob(f"*/{LOADER}"), reverse=True):
+        if RUN_ID.fullmatch(path.parent.name) and held.holder(path) is not None:
+            # One whose manifest is not written yet is there in a moment.
+            with contextlib.suppress(RunError):
+                run = open_run(path.parent)
+                if run.manifest.finished is None:
+                    found.append(run)
+    return found
 
 
 def newest_run(settings: Settings) -> Run:
@@ -198,10 +227,13 @@ def new_run_id() -> str:
 
 
 def make_run(settings: Settings, manifest: Manifest) -> Run:
-    """Make the folder of a run and write its manifest. Raises RunError when it cannot be written."""
+    """Make the folder of a run and write its manifest; the run goes on until it is completed, or this process ends. Raises RunError
+    when it cannot be written."""
     folder = settings.runs_dir / manifest.run
     try:
         folder.mkdir(parents=True)
+        # Before there is a manifest: a run that is there and not held was killed.
+        _held[folder] = held.take(folder / LOADER)
         _write(folder, manifest)
     except OSError as error:
         raise RunError(f"{folder} cannot be made: {error.strerror}; make room or set STATE_DIR, then `make load`") from error

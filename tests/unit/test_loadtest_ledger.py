@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from compose.settings import Settings, SignalPath
+from loadtest import runs as runs_module
 from loadtest.ledger import LedgerEntry, LedgerError, LedgerWriter, Tally, finished, read_ledger
 from loadtest.profiles import PROFILES, chosen
-from loadtest.runs import RUN_ID, Run, RunError, as_it_runs, begin_run, load_run, newest_run, runs
+from loadtest.runs import RUN_ID, Run, RunError, as_it_runs, begin_run, going_on, load_run, newest_run, runs
 from loadtest.summary import percentile, plan_of, report
 from tests.api.servers import hermetic_settings
 
@@ -281,3 +282,18 @@ def test_the_summary_counts_what_happened(run: Run) -> None:
 
 def test_percentiles_are_by_nearest_rank() -> None:
     assert [percentile([1, 2, 3, 4], percent) for percent in (0, 25, 50, 99, 100)] == [1, 1, 2, 4, 4]
+
+
+def test_a_run_goes_on_while_its_process_makes_it_and_is_known_as_killed_when_that_is_gone(settings: Settings) -> None:
+    run = begin_run(settings, chosen(settings))
+    other = begin_run(settings, chosen(settings))
+    assert run.loader == os.getpid()
+    assert {each.id for each in going_on(settings)} == {run.id, other.id}
+    completed = run.complete()
+    assert completed.loader is None
+    assert [each.id for each in going_on(settings)] == [other.id]
+    # As if its process had been killed.
+    runs_module._held.pop(other.folder).close()
+    assert load_run(settings, other.id).loader is None
+    assert load_run(settings, other.id).manifest.finished is None
+    assert going_on(settings) == []
