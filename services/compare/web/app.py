@@ -36,7 +36,7 @@ def create_app(settings: Settings) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.extensions["parallax"] = Site(settings)
     app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True}
-    app.jinja_env.filters |= {**numbers.FILTERS, "shown": text.shown, "plain": text.plain}
+    app.jinja_env.filters |= {**numbers.FILTERS, "shown": text.shown, "pretty": text.pretty, "plain": text.plain}
     app.jinja_env.globals |= {"words": words, "vendors": VENDORS, "percent": numbers.percent, "asset": _asset, "run_pages": RUN_PAGES}
     security.protect(app, settings)
     app.context_processor(context)

@@ -13,12 +13,13 @@ from typing import Literal
 
 from markupsafe import Markup
 
-Unit = Literal["ms", "s", "percent", "count", "bytes", "usd", "time"]
+Unit = Literal["ms", "s", "percent", "count", "bytes", "usd", "time", "moment"]
 
 
 @dataclass(frozen=True)
 class Axis:
-    """``unit`` decides how values are shown; ``time`` are epoch seconds. ``log``: logarithmic, values above zero only."""
+    """``unit`` decides how values are shown; ``time`` and ``moment`` are epoch seconds, shown
+    without and with the day. ``log``: logarithmic, values above zero only."""
 
     label: str
     unit: Unit

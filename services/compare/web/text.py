@@ -54,6 +54,15 @@ def shown(value: Any, limit: int = LINE) -> Markup:
     ).format(_visible(text[:limit]), len(text), _visible(text[:OPENED]), rest)
 
 
+def pretty(value: Any, limit: int = OPENED) -> Markup:
+    """A value of telemetry as indented JSON, a text as it is; beyond ``limit`` characters it says how much is left out."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2, default=str)
+    rest = Markup("")
+    if len(text) > limit:
+        rest = Markup('<p class="quiet">{:,} of {:,} characters.</p>').format(limit, len(text))
+    return Markup('<pre tabindex="0"><bdi>{}</bdi></pre>{}').format(_visible(text[:limit]), rest)
+
+
 def plain(value: Any, limit: int = LINE) -> str:
     """For a title, a label or an attribute of an element, which cannot hold markup: cut, and with codes for what cannot be seen."""
     text = as_text(value)

@@ -25,6 +25,8 @@ export function inUnit(unit, value) {
     }
     case "usd":
       return `$${+value.toPrecision(3)}`;
+    case "moment":
+      return new Date(value * 1000).toISOString().slice(0, 16).replace("T", " ");
     case "time":
       return new Date(value * 1000).toISOString().slice(11, 19);
     default:
