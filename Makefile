@@ -22,7 +22,7 @@ TWO := -n 2 --dist loadfile
 # A setting given on the command line (make demo REQUESTS=300) is exported to every command by make itself.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup setup-dev demo up down status logs load compare open trace doctor init start stop restart kill test test-unit test-api \
+.PHONY: help setup setup-dev demo up down status logs load compare open replay trace doctor init start stop restart kill test test-unit test-api \
 	test-system test-faults test-browser check format bench collector lock docs clean distclean
 
 help: ## list this
