@@ -6,7 +6,8 @@ import json
 import re
 import time
 from collections.abc import Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -37,7 +38,7 @@ class NoSuchTrace(Exception):
 
 @dataclass(frozen=True)
 class PathView:
-    """What one path has of a trace. ``unreadable``: why it could not be read; ``off``: it is switched off."""
+    """What one path has of a trace. ``unreadable``: why it could not be read, ``hint``: what to do; ``off``: it is switched off."""
 
     path: SignalPath
     observations: Sequence[Observation]
@@ -46,6 +47,7 @@ class PathView:
     #: What compare would say of this request on this path, and what is absent or too often; None without a ledger line.
     verdict: Verdict | None = None
     wrong: tuple[str, ...] = ()
+    hint: str = ""
 
 
 @dataclass(frozen=True)
@@ -119,25 +121,36 @@ def parse(text: str) -> str:
     return trace_id
 
 
-def collect(trace_id: str, entry: LedgerEntry | None, paths: Collection[SignalPath], readers: Sequence[Reader]) -> TraceView:
-    """Ask every path at once; a path that cannot be read says so and hides no other."""
+def collect(
+    trace_id: str, entry: LedgerEntry | None, paths: Collection[SignalPath], readers: Sequence[Reader], patience: float | None = None
+) -> TraceView:
+    """Ask every path at once; a path that cannot be read says so and hides no other. ``patience``: seconds after which a path that has
+    not answered counts as one that cannot be read."""
     around = entry.start if entry is not None else sent_at(trace_id)
 
-    def ask(reader: Reader) -> tuple[list[Observation], str | None]:
+    def ask(reader: Reader) -> tuple[list[Observation], str | None, str]:
         try:
-            return reader.trace(trace_id, around), None
+            return reader.trace(trace_id, around), None, ""
         except Unreadable as error:
-            return [], error.reason
+            return [], error.reason, error.hint
         except Exception as error:
-            return [], f"the answer could not be understood ({type(error).__name__}: {error_line(error)})"
+            return [], f"the answer could not be understood ({type(error).__name__}: {error_line(error)})", ""
+
+    def answer(asked: Future[tuple[list[Observation], str | None, str]]) -> tuple[list[Observation], str | None, str]:
+        try:
+            return asked.result(None if patience is None else max(0.0, began + patience - time.monotonic()))
+        except FutureTimeout:
+            return [], f"no answer within {patience:g} s", "`make status` shows what runs"
 
     views: dict[SignalPath, PathView] = {path: PathView(path, (), off=True) for path in SignalPath}
     if readers:
         threads = ThreadPoolExecutor(len(readers))
+        began = time.monotonic()
         try:
-            for reader, (observations, unreadable) in zip(readers, threads.map(ask, readers), strict=True):
+            for reader, asked in [(reader, threads.submit(ask, reader)) for reader in readers]:
+                observations, unreadable, hint = answer(asked)
                 for path in reader.paths & set(paths):
-                    views[path] = PathView(path, [each for each in observations if each.path is path], unreadable)
+                    views[path] = PathView(path, [each for each in observations if each.path is path], unreadable, hint=hint)
         finally:
             # Who interrupts this does not wait for a backend that hangs.
             threads.shutdown(wait=False, cancel_futures=True)
