@@ -14,16 +14,20 @@ from services.compare.readers.xray import XRayReader
 from services.cruddur.signals import METRICS
 
 
-def readers(settings: Settings, paths: Collection[SignalPath], honeycomb_keys: Collection[str]) -> list[Reader]:
-    """A reader for each backend that has one of ``paths``."""
+def readers(settings: Settings, paths: Collection[SignalPath], honeycomb_keys: Collection[str], documents: bool = False) -> list[Reader]:
+    """A reader for each backend that has one of ``paths``. ``documents``: what is read comes with the vendor's own record of it."""
     found: list[Reader] = []
     if SignalPath.HONEYCOMB_OTLP in paths:
-        found.append(HoneycombReader(settings, honeycomb_keys))
+        found.append(HoneycombReader(settings, honeycomb_keys, documents=documents))
     if {SignalPath.XRAY_SDK, SignalPath.XRAY_OTLP} & set(paths):
-        found.append(XRayReader(settings))
-    found += [CloudWatchReader(settings, path) for path in (SignalPath.CLOUDWATCH_WATCHTOWER, SignalPath.CLOUDWATCH_OTLP) if path in paths]
+        found.append(XRayReader(settings, documents))
+    found += [
+        CloudWatchReader(settings, path, documents)
+        for path in (SignalPath.CLOUDWATCH_WATCHTOWER, SignalPath.CLOUDWATCH_OTLP)
+        if path in paths
+    ]
     if SignalPath.ROLLBAR_SDK in paths:
-        found.append(RollbarReader(settings))
+        found.append(RollbarReader(settings, documents=documents))
     return found
 
 

@@ -23,9 +23,10 @@ OVERHEAD: Final = 26
 
 
 class CloudWatchReader:
-    """One log group: watchtower's or the Collector's."""
+    """One log group: watchtower's or the Collector's. ``documents``: each observation comes with its event."""
 
-    def __init__(self, settings: Settings, path: SignalPath) -> None:
+    def __init__(self, settings: Settings, path: SignalPath, documents: bool = False) -> None:
+        self._documents = documents
         self.path = path
         self.paths = frozenset({path})
         self.pause = 5.0 if settings.mode == "online" else 0.5
@@ -41,7 +42,7 @@ class CloudWatchReader:
         for page in pages(self._client, self._group, self._setting, start, window.end):
             fresh = [event for event in page if event["eventId"] not in self._known]
             self._known |= {event["eventId"] for event in fresh}
-            yield Batch([each for event in fresh if (each := self._observation(event)) is not None])
+            yield Batch([each for event in fresh if (each := self._observation(event, self._documents)) is not None])
 
     def trace(self, trace_id: str, around: float) -> list[Observation]:
         found = pages(self._client, self._group, self._setting, around - 60, around + 3600)

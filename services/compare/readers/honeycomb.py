@@ -78,11 +78,12 @@ class _Slice:
 
 class HoneycombReader:
     """``keys``: the attributes that the expected signals declare; they are asked for by name. ``hurry``: for a page that somebody waits
-    for, so nothing is waited for long, nor tried again."""
+    for, so nothing is waited for long, nor tried again. ``documents``: each observation comes with all its columns."""
 
     paths = frozenset({SignalPath.HONEYCOMB_OTLP})
 
-    def __init__(self, settings: Settings, keys: Collection[str], hurry: bool = False) -> None:
+    def __init__(self, settings: Settings, keys: Collection[str], hurry: bool = False, documents: bool = False) -> None:
+        self._documents = documents
         self.pause = 15.0 if settings.mode == "online" else 0.5
         self._api = Api(
             "Honeycomb",
@@ -100,7 +101,7 @@ class HoneycombReader:
         columns = self.columns()
         if not {"trace.trace_id", "run"} <= columns:
             return  # no event of any run ever arrived: the environment does not know the columns
-        breakdowns = self._breakdowns(columns)
+        breakdowns = self._whole() if self._documents else self._breakdowns(columns)
         if wanted is not None and len(wanted) <= TRACES_AT_MOST:
             yield from self._traces(sorted(wanted), breakdowns, window)
             return
@@ -119,22 +120,26 @@ class HoneycombReader:
                 if len(rows) >= LIMIT:
                     todo += part.divided()
                 else:
-                    yield Batch([each for row in rows if (each := observation(row, self._keys)) is not None])
+                    yield Batch([each for row in rows if (each := observation(row, self._keys, self._documents)) is not None])
 
     def trace(self, trace_id: str, around: float) -> list[Observation]:
-        # Only datasets that hold traces: the many columns of metrics would crowd those of the spans out of the breakdowns.
-        columns = set().union(*(found for each in self.datasets() if "trace.trace_id" in (found := self.columns(each["slug"]))))
-        if not columns:
+        breakdowns = self._whole()
+        if not breakdowns:
             return []
-        # What is asked about comes first, so that a verdict never rests on a column that found no room.
-        breakdowns = self._breakdowns(columns)
-        breakdowns += sorted(columns - set(breakdowns))[: BREAKDOWNS - len(breakdowns)]
         rows = self._rows(
             breakdowns,
             [{"column": "trace.trace_id", "op": "=", "value": trace_id}],
             *minutes(around - 60, min(around + 3600, time.time())),
         )
         return [each for row in rows if (each := observation(row, tuple(breakdowns), document=True)) is not None]
+
+    def _whole(self) -> list[str]:
+        """Every column that a query has room for; none where no dataset holds traces."""
+        # Only datasets that hold traces: the many columns of metrics would crowd those of the spans out of the breakdowns.
+        columns = set().union(*(found for each in self.datasets() if "trace.trace_id" in (found := self.columns(each["slug"]))))
+        # What is asked about comes first, so that a verdict never rests on a column that found no room.
+        breakdowns = self._breakdowns(columns)
+        return breakdowns + sorted(columns - set(breakdowns))[: BREAKDOWNS - len(breakdowns)]
 
     def slug(self, name: str) -> str | None:
         """The slug of a dataset by its name or slug; None when there is no such dataset."""

@@ -19,11 +19,13 @@ LEVELS: Final = {10: "debug", 20: "info", 30: "warning", 40: "error", 50: "criti
 
 
 class RollbarReader:
-    """Remembers what it has read, so that a later look only pages down to what is new."""
+    """Remembers what it has read, so that a later look only pages down to what is new. ``documents``: each observation comes with its
+    occurrence."""
 
     paths = frozenset({SignalPath.ROLLBAR_SDK})
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, documents: bool = False) -> None:
+        self._documents = documents
         self.pause = 5.0 if settings.mode == "online" else 0.5
         self._api = Api(
             "Rollbar",
@@ -40,7 +42,7 @@ class RollbarReader:
         for instances in self._pages():
             fresh = [each for each in instances if each["id"] not in self._known]
             self._known |= {each["id"] for each in fresh}
-            yield Batch([observation(each) for each in fresh])
+            yield Batch([observation(each, self._documents) for each in fresh])
             if all(each["timestamp"] < window.start for each in instances) or (wanted is not None and not fresh):
                 return
 

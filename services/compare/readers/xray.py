@@ -41,11 +41,12 @@ _Fetched = tuple[list[Observation], dict[str, str]]
 
 
 class XRayReader:
-    """One fetch serves both paths."""
+    """One fetch serves both paths. ``documents``: each observation comes with its document."""
 
     paths = frozenset({SignalPath.XRAY_SDK, SignalPath.XRAY_OTLP})
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, documents: bool = False) -> None:
+        self._documents = documents
         self.pause = 5.0 if settings.mode == "online" else 0.5
         self._client = client(settings, "xray")
         self._revisions: dict[str, int] = {}
@@ -89,7 +90,7 @@ class XRayReader:
         traces, unprocessed = self._fetch(ids)
         unknown = {_w3c(trace["Id"]): "X-Ray cut this trace at its size limit" for trace in traces if trace.get("LimitExceeded")}
         unknown |= dict.fromkeys(unprocessed, "X-Ray left this trace unprocessed, again and again")
-        return [each for trace in traces for each in walk(trace)], unknown
+        return [each for trace in traces for each in walk(trace, self._documents)], unknown
 
     def trace(self, trace_id: str, around: float) -> list[Observation]:  # noqa: ARG002 (X-Ray finds a trace by its id alone)
         # X-Ray lists an id it does not know as unprocessed, too.
