@@ -32,7 +32,7 @@ from loadtest.runs import Manifest, Run, as_it_runs, load_run, make_run, new_run
 from services.compare.paths import SAMPLED_KINDS
 from services.compare.replay.outcome import Outcome
 from services.compare.replay.recorded import SIGNALS, RecordedFile, Signal, files
-from services.compare.replay.rewrite import Rewriting, Seen
+from services.compare.replay.rewrite import Rewriting, Seen, Selection
 from services.compare.replay.send import Sender
 from services.compare.replay.trial import HOST, Trial
 from services.cruddur.signals import Outcome as Asked
@@ -87,15 +87,16 @@ def replay(settings: Settings, run_id: str, say: Say) -> Outcome:
     own = _own_files(settings)
     entries = run.entries()
     _wait_for_the_application(run, say)
+    ours = Selection(run.id, frozenset(entry.trace_id for entry in entries))
     with ExitStack() as stack:
-        recording = _look(stack, settings, run, entries)
+        recording = _look(stack, settings, run, ours)
         kept = _recorded(entries, recording.trace_ids, paths)
         configuration = [*([] if settings.config_only else config_files("collector", {path.backend for path in paths}, paths)), *own]
         if not settings.config_only:
             _require_backends(sandbox, paths)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="replay-", dir=settings.state_dir)))
         trial = stack.enter_context(Trial(ensure_built(), configuration, _environment(settings, sandbox), folder))
-        change = _change(run, entries, recording)
+        change = _change(ours, entries, recording)
         new = stack.enter_context(_new_run(settings, run, change, kept, paths))
         say(f"{run.id} becomes {new.id}; sending at most {settings.replay_rate:,} items a second")
         with Sender(trial.target, settings.replay_rate, trial.require_alive) as sender:
@@ -234,12 +235,11 @@ def _shown(file: Path) -> str:
 # --- What is recorded ----------------------------------------------------------------------------------------------
 
 
-def _look(stack: ExitStack, settings: Settings, run: Run, entries: list[LedgerEntry]) -> Recording:
+def _look(stack: ExitStack, settings: Settings, run: Run, ours: Selection) -> Recording:
     """Read the recording once. Raises ReplayError when nothing of the run is in it."""
     folder = recording_dir(settings)
     manifest = run.manifest
     begin, end = manifest.started - 60, (manifest.ended or time.time()) + _LATE
-    same = Rewriting(run.id, run.id, 0, frozenset(entry.trace_id for entry in entries))
     found: dict[Signal, list[RecordedFile]] = {}
     seen: dict[str, Seen] = {}
     damaged = 0
@@ -254,7 +254,7 @@ def _look(stack: ExitStack, settings: Settings, run: Run, entries: list[LedgerEn
                 if data is None:
                     damaged += len(message)
                 else:
-                    seen[signal].add(_apply(same, signal, data))
+                    seen[signal].add(_apply(ours, signal, data))
             damaged += file.damaged
     if not any(each.kept for each in seen.values()):
         raise ReplayError(
@@ -283,19 +283,19 @@ def _parse(signal: Signal, message: bytes) -> Any:
         return None
 
 
-def _apply(change: Rewriting, signal: Signal, data: Any) -> Seen:
-    rewrite: dict[Signal, Callable[[Any], Seen]] = {"traces": change.traces, "logs": change.logs, "metrics": change.metrics}
-    return rewrite[signal](data)
+def _apply(to: Selection | Rewriting, signal: Signal, data: Any) -> Seen:
+    by_signal: dict[Signal, Callable[[Any], Seen]] = {"traces": to.traces, "logs": to.logs, "metrics": to.metrics}
+    return by_signal[signal](data)
 
 
 # --- The new run ---------------------------------------------------------------------------------------------------
 
 
-def _change(run: Run, entries: list[LedgerEntry], recording: Recording) -> Rewriting:
+def _change(ours: Selection, entries: list[LedgerEntry], recording: Recording) -> Rewriting:
     """Into a new run whose last moment is now: nothing lies in the future, which CloudWatch and X-Ray refuse."""
     last = max(recording.latest, *(entry.start + entry.duration_ms / 1000 for entry in entries))
     # Whole seconds, so that a trace id's time and the trace's own move by the same.
-    return Rewriting(run.id, new_run_id(), max(0, int(time.time() - last)), frozenset(entry.trace_id for entry in entries))
+    return Rewriting(ours, new_run_id(), max(0, int(time.time() - last)))
 
 
 @contextmanager

@@ -144,8 +144,9 @@ def _message(data: mmap.mmap, at: int, size: int) -> Message | None:
         return None
     frame = data[begin:end]
     try:
-        # Before memory is taken for it.
-        if zstandard.frame_content_size(frame) > MAX_MESSAGE:
+        # Before memory is taken for it. None is written of no content, and of such a frame the checksum is not looked at.
+        size_of_content = zstandard.frame_content_size(frame)
+        if size_of_content > MAX_MESSAGE or size_of_content == 0:
             return None
         content = zstandard.ZstdDecompressor().decompress(frame, max_output_size=MAX_MESSAGE, allow_extra_data=False)
     except zstandard.ZstdError:

@@ -1,7 +1,9 @@
 """Telemetry of one run, made that of another: what belongs to it, and what it becomes. Pure.
 
-    change = Rewriting(old="20260101-120000-ab12", new="20260101-130000-cd34", shift=3600, trace_ids=ledger_ids)
-    counts = change.traces(message)     # in place; what does not belong to the run is gone
+    ours = Selection("20260101-120000-ab12", trace_ids=ids_of_the_ledger)
+    ours.traces(message)                # in place: what does not belong to the run is gone
+    change = Rewriting(ours, new="20260101-130000-cd34", shift=3600)
+    change.traces(message)              # the same, and what is left is the new run's
     change.trace_id(old_id)             # the same for the ledger
 
 Belongs to the run: what says so by its attribute ``run`` (or its resource's), and, where none is there, what carries a trace id of the
@@ -58,13 +60,69 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Rewriting:
-    """From run ``old`` to run ``new``, ``shift`` seconds later. ``trace_ids``: those of the old run's ledger, 32 hex digits each."""
+class Selection:
+    """What belongs to ``run``. ``trace_ids``: those of its ledger, 32 hex digits each."""
 
-    old: str
+    run: str
+    trace_ids: frozenset[str]
+
+    def traces(self, data: TracesData) -> Seen:
+        """Leave only the run's spans."""
+        seen = Seen()
+
+        def keep(span: Any, above: str | None) -> bool:
+            return self._keep(seen, span.attributes, above, span.trace_id, span.end_time_unix_nano)
+
+        _filter(data.resource_spans, "scope_spans", "spans", keep)
+        return seen
+
+    def logs(self, data: LogsData) -> Seen:
+        """Leave only the run's log records."""
+        seen = Seen()
+
+        def keep(record: Any, above: str | None) -> bool:
+            return self._keep(seen, record.attributes, above, record.trace_id, record.time_unix_nano or record.observed_time_unix_nano)
+
+        _filter(data.resource_logs, "scope_logs", "log_records", keep)
+        return seen
+
+    def metrics(self, data: MetricsData) -> Seen:
+        """Leave only the run's data points. A data point has no trace, so only its attribute tells."""
+        seen = Seen()
+
+        def keep(metric: Any, above: str | None) -> bool:
+            points = _points(metric)
+            if points is None:
+                return False
+            _retain(points, [point for point in points if self._keep(seen, point.attributes, above, b"", point.time_unix_nano)])
+            return bool(points)
+
+        _filter(data.resource_metrics, "scope_metrics", "metrics", keep)
+        return seen
+
+    def _keep(self, seen: Seen, attributes: Iterable[KeyValue], above: str | None, trace_id: bytes, time: int) -> bool:
+        """Whether an item belongs to the run; notes it. ``above``: the run its resource names, if it does."""
+        run = _run_of(attributes) or above
+        written = trace_id.hex()
+        belongs = run == self.run if run is not None else written in self.trace_ids
+        if not belongs:
+            seen.others += 1
+            seen.of_no_run += run is None
+            return False
+        seen.kept += 1
+        seen.latest = max(seen.latest, time)
+        if written:
+            seen.trace_ids.add(written)
+        return True
+
+
+@dataclass(frozen=True)
+class Rewriting:
+    """What is ``selected`` of a run becomes run ``new``, ``shift`` seconds later."""
+
+    selected: Selection
     new: str
     shift: int
-    trace_ids: frozenset[str]
 
     # -- single values
 
@@ -72,20 +130,20 @@ class Rewriting:
         """The new id of a trace. The same old id always becomes the same new one."""
         seconds = int(old[:8], 16)
         # Of an id that the load generator did not make nobody knows whether its digits are a time.
-        if old in self.trace_ids:
+        if old in self.selected.trace_ids:
             seconds = (seconds + self.shift) % (1 << 32)
         rest = hashlib.blake2b(f"{self.new} {old}".encode(), digest_size=12).hexdigest()
         return f"{seconds:08x}{rest}"
 
     def text(self, old: str) -> str:
         """A text in which the run and its trace ids are the new ones."""
-        if self.old in old:
-            old = old.replace(self.old, self.new)
+        if self.selected.run in old:
+            old = old.replace(self.selected.run, self.new)
         return _WRITTEN.sub(self._written, old) if len(old) >= 32 else old
 
     def _written(self, found: re.Match[str]) -> str:
         old = found[1] or found[2] + found[3]
-        if old not in self.trace_ids:
+        if old not in self.selected.trace_ids:
             return found[0]
         new = self.trace_id(old)
         return new if found[1] else f"1-{new[:8]}-{new[8:]}"
@@ -113,7 +171,7 @@ class Rewriting:
                 if new != each.string_value:
                     each.string_value = new
             elif kind == "bytes_value":
-                if each.bytes_value.hex() in self.trace_ids:
+                if each.bytes_value.hex() in self.selected.trace_ids:
                     each.bytes_value = self._id(each.bytes_value)
             elif kind == "array_value":
                 waiting += each.array_value.values
@@ -123,13 +181,9 @@ class Rewriting:
     # -- whole messages, in place
 
     def traces(self, data: TracesData) -> Seen:
-        """Keep the run's spans."""
-        seen = Seen()
-
-        def keep(span: Any, above: str | None) -> bool:
-            return self._keep(seen, span.attributes, above, span.trace_id, span.end_time_unix_nano)
-
-        for resource_spans in _filtered(data.resource_spans, "scope_spans", "spans", keep):
+        """Leave only the run's spans, as the new run's."""
+        seen = self.selected.traces(data)
+        for resource_spans in data.resource_spans:
             self._attributes(resource_spans.resource.attributes)
             for scope_spans in resource_spans.scope_spans:
                 self._attributes(scope_spans.scope.attributes)
@@ -141,19 +195,15 @@ class Rewriting:
                         self._time(event, "time_unix_nano")
                         self._attributes(event.attributes)
                     for link in span.links:
-                        if link.trace_id.hex() in self.trace_ids:
+                        if link.trace_id.hex() in self.selected.trace_ids:
                             link.trace_id = self._id(link.trace_id)
                         self._attributes(link.attributes)
         return seen
 
     def logs(self, data: LogsData) -> Seen:
-        """Keep the run's log records."""
-        seen = Seen()
-
-        def keep(record: Any, above: str | None) -> bool:
-            return self._keep(seen, record.attributes, above, record.trace_id, record.time_unix_nano or record.observed_time_unix_nano)
-
-        for resource_logs in _filtered(data.resource_logs, "scope_logs", "log_records", keep):
+        """Leave only the run's log records, as the new run's."""
+        seen = self.selected.logs(data)
+        for resource_logs in data.resource_logs:
             self._attributes(resource_logs.resource.attributes)
             for scope_logs in resource_logs.scope_logs:
                 self._attributes(scope_logs.scope.attributes)
@@ -165,17 +215,9 @@ class Rewriting:
         return seen
 
     def metrics(self, data: MetricsData) -> Seen:
-        """Keep the run's data points. A data point has no trace, so only its attribute tells."""
-        seen = Seen()
+        """Leave only the run's data points, as the new run's."""
+        seen = self.selected.metrics(data)
         for resource_metrics in data.resource_metrics:
-            above = _run_of(resource_metrics.resource.attributes)
-            for scope_metrics in resource_metrics.scope_metrics:
-                for metric in scope_metrics.metrics:
-                    points = _points(metric)
-                    if points is not None:
-                        _retain(points, [point for point in points if self._keep(seen, point.attributes, above, b"", point.time_unix_nano)])
-                _retain(scope_metrics.metrics, [metric for metric in scope_metrics.metrics if _points(metric)])
-            _retain(resource_metrics.scope_metrics, [scope for scope in resource_metrics.scope_metrics if scope.metrics])
             self._attributes(resource_metrics.resource.attributes)
             for scope_metrics in resource_metrics.scope_metrics:
                 self._attributes(scope_metrics.scope.attributes)
@@ -183,7 +225,6 @@ class Rewriting:
                     self._attributes(metric.metadata)
                     for point in _points(metric) or ():
                         self._point(point)
-        _retain(data.resource_metrics, [resource for resource in data.resource_metrics if resource.scope_metrics])
         return seen
 
     def _point(self, point: Any) -> None:
@@ -192,23 +233,8 @@ class Rewriting:
         for exemplar in getattr(point, "exemplars", ()):
             self._time(exemplar, "time_unix_nano")
             self._attributes(exemplar.filtered_attributes)
-            if exemplar.trace_id.hex() in self.trace_ids:
+            if exemplar.trace_id.hex() in self.selected.trace_ids:
                 exemplar.trace_id = self._id(exemplar.trace_id)
-
-    def _keep(self, seen: Seen, attributes: Iterable[KeyValue], above: str | None, trace_id: bytes, time: int) -> bool:
-        """Whether an item belongs to the run; notes it. ``above``: the run its resource names, if it does."""
-        run = _run_of(attributes) or above
-        written = trace_id.hex()
-        belongs = run == self.old if run is not None else written in self.trace_ids
-        if not belongs:
-            seen.others += 1
-            seen.of_no_run += run is None
-            return False
-        seen.kept += 1
-        seen.latest = max(seen.latest, time)
-        if written:
-            seen.trace_ids.add(written)
-        return True
 
 
 def _run_of(attributes: Iterable[KeyValue]) -> str | None:
@@ -219,15 +245,14 @@ def _run_of(attributes: Iterable[KeyValue]) -> str | None:
     return None
 
 
-def _filtered(resources: Any, scopes: str, items: str, keep: Callable[[Any, str | None], bool]) -> Any:
-    """``resources`` with only the items that ``keep`` takes, and no scope or resource without any."""
+def _filter(resources: Any, scopes: str, items: str, keep: Callable[[Any, str | None], bool]) -> None:
+    """Leave only the items that ``keep`` takes, and no scope or resource without any. It is told the run that the resource names."""
     for resource in resources:
         above = _run_of(resource.resource.attributes)
         for scope in getattr(resource, scopes):
             _retain(getattr(scope, items), [item for item in getattr(scope, items) if keep(item, above)])
         _retain(getattr(resource, scopes), [scope for scope in getattr(resource, scopes) if getattr(scope, items)])
     _retain(resources, [resource for resource in resources if getattr(resource, scopes)])
-    return resources
 
 
 def _retain(repeated: Any, kept: Sequence[Any]) -> None:
