@@ -21,7 +21,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
@@ -302,7 +302,12 @@ class Watch:
     def look(self, settings: Settings) -> None:
         """Ask the backends that are due."""
         if self.looks is None:
-            self.looks = looks(settings, self.run)
+            try:
+                self.looks = looks(settings, self.run)
+            except Exception as error:
+                # A profile of boto3's that cannot be read, for one.
+                self._failed(self.pulse.paths, Unreadable(f"no client can be made ({type(error).__name__}: {error_line(error)})"))
+                return
         for number, each in enumerate(self.looks):
             if self.due.get(number, 0.0) <= time.monotonic():
                 self.due[number] = time.monotonic() + self._look(each)
@@ -318,9 +323,7 @@ class Watch:
         except Exception as error:
             if not isinstance(error, Unreadable):
                 error = Unreadable(f"the answer could not be understood ({type(error).__name__}: {error_line(error)})")
-            with self.lock:
-                for path in look.paths:
-                    self.visible[path] = replace(self.visible[path], reason=error.reason, hint=error.hint)
+            self._failed(look.paths, error)
             return AGAIN_REFUSED if error.final else max(AGAIN, look.pause)
         with self.lock:
             for path in look.paths:
@@ -328,6 +331,11 @@ class Watch:
                 count = min(seen[path], self.visible[path].expected)
                 self.visible[path] = replace(self.visible[path], seen=count, reason="", hint="")
         return look.pause
+
+    def _failed(self, paths: Iterable[SignalPath], error: Unreadable) -> None:
+        with self.lock:
+            for path in paths:
+                self.visible[path] = replace(self.visible[path], reason=error.reason, hint=error.hint)
 
 
 class Lookout:
@@ -346,10 +354,11 @@ class Lookout:
             self._watches[run.id] = found  # Last: the one asked for longest ago goes first.
             while len(self._watches) > RUNS:
                 del self._watches[next(iter(self._watches))]
-            found.ask()
+            found.asked = time.monotonic()
             if self._thread is None:
                 self._thread = threading.Thread(target=self._read, name="lookout", daemon=True)
                 self._thread.start()
+        found.ask()
         return found
 
     def _read(self) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from compose.settings import Settings, SignalPath
 from services.compare.readers.base import Batch, Observation, Unreadable, Window, mapping, text
-from services.compare.readers.http import Api
+from services.compare.readers.http import PAGE_TIMEOUT, TIMEOUT, Api
 from services.cruddur.signals import OTEL_SERVICE
 
 #: Levels where Rollbar gives them as numbers.
@@ -20,11 +20,11 @@ LEVELS: Final = {10: "debug", 20: "info", 30: "warning", 40: "error", 50: "criti
 
 class RollbarReader:
     """Remembers what it has read, so that a later look only pages down to what is new. ``documents``: each observation comes with its
-    occurrence."""
+    occurrence. ``hurry``: for a page that somebody waits for, so nothing is waited for long, nor tried again."""
 
     paths = frozenset({SignalPath.ROLLBAR_SDK})
 
-    def __init__(self, settings: Settings, documents: bool = False) -> None:
+    def __init__(self, settings: Settings, documents: bool = False, hurry: bool = False) -> None:
         self._documents = documents
         self.pause = 5.0 if settings.mode == "online" else 0.5
         self._api = Api(
@@ -32,7 +32,8 @@ class RollbarReader:
             settings.rollbar_endpoint,
             {"X-Rollbar-Access-Token": settings.rollbar_read_token.get_secret_value()},
             "ROLLBAR_READ_TOKEN",
-            settings.compare_timeout,
+            0.0 if hurry else settings.compare_timeout,
+            PAGE_TIMEOUT if hurry else TIMEOUT,
         )
         self._known: set[int] = set()
 
