@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from flask import Blueprint
 
 from compose.settings import Backend
+from services.compare.web.vendors import rollbar
 
 
 @dataclass(frozen=True)
@@ -22,4 +23,4 @@ class Vendor:
     home: str
 
 
-VENDORS: tuple[Vendor, ...] = ()
+VENDORS: tuple[Vendor, ...] = (Vendor(Backend.ROLLBAR, "Rollbar", rollbar.blueprint, "rollbar.items"),)
