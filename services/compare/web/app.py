@@ -23,6 +23,8 @@ PAGES = (
 #: The tabs of a run: name, label, endpoint.
 RUN_PAGES = (
     ("overview", "Overview", "run.overview"),
+    ("requests", "Requests", "run.requests"),
+    ("attributes", "Attributes", "run.attributes"),
     ("contrast", "Against another run", "contrast.choose"),
 )
 
