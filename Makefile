@@ -12,6 +12,7 @@ ID ?=
 WITH ?=
 MARKDOWN ?=
 JUNIT ?=
+FILE ?=
 LINES ?= 20
 FOLLOW ?=
 ARGS ?=
@@ -22,8 +23,8 @@ TWO := -n 2 --dist loadfile
 # A setting given on the command line (make demo REQUESTS=300) is exported to every command by make itself.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup setup-dev demo up down status logs load compare open replay trace doctor init start stop restart kill test test-unit test-api \
-	test-system test-faults test-browser check format bench collector lock docs clean distclean
+.PHONY: help setup setup-dev demo up down status logs load compare export import replay open trace doctor init start stop restart kill test \
+	test-unit test-api test-system test-faults test-browser check format bench collector lock docs clean distclean
 
 help: ## list this
 	@echo 'Parallax: one request, seen from four observability backends at once.'
@@ -50,6 +51,12 @@ load: setup ## drive traffic through the application and write the ledger (REQUE
 
 compare: setup ## read every backend back and hold it against the ledger (RUN=, FORMAT=json); WITH= an earlier run (THRESHOLDS=, MARKDOWN=, JUNIT=)
 	@$(PY) -m services.compare $(if $(WITH),--with '$(WITH)' --markdown '$(MARKDOWN)' --junit '$(JUNIT)',)
+
+export: setup ## a run as one file, to be looked at elsewhere without its backends (RUN=, FILE=)
+	@$(PY) -m services.compare export $(if $(FILE),'$(FILE)',)
+
+import: setup ## an exported run becomes a run here (FILE=)
+	@$(PY) -m services.compare import $(if $(FILE),'$(FILE)',)
 
 open: setup ## the web page in a browser: runs, one request in four panes, the vendors' own pages
 	@$(PY) -m services.compare.web --open

@@ -33,6 +33,9 @@ RUN_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
 
 MANIFEST = "manifest.json"
 
+#: Beside the manifest of a run that came from elsewhere: its backends hold nothing of it.
+IMPORTED = "imported.json"
+
 #: In a run's folder, held (:mod:`compose.held`) by the process that makes the run.
 LOADER = "load.pid"
 
@@ -116,6 +119,11 @@ class Run:
         """Pid of the process that makes this run; None when it is over, or was killed."""
         return held.holder(self.folder / LOADER) if self.manifest.finished is None else None
 
+    @property
+    def imported(self) -> bool:
+        """Whether it came from elsewhere, as a file."""
+        return (self.folder / IMPORTED).exists()
+
     def entries(self) -> list[LedgerEntry]:
         """The ledger, in the seeded order. Raises LedgerError when it is cut, or holds fewer requests than the run finished."""
         entries = read_ledger(self.folder)
@@ -160,8 +168,8 @@ def going_on(settings: Settings) -> list[Run]:
 
 
 def newest_run(settings: Settings) -> Run:
-    """The run that was started last. Raises RunError when there is none."""
-    known = runs(settings)
+    """The run that was started last, of those that were made here. Raises RunError when there is none."""
+    known = [run for run in runs(settings) if not (settings.runs_dir / run / IMPORTED).exists()]
     if not known:
         raise RunError(f"there is no run below {settings.runs_dir}; `make load` makes one")
     return load_run(settings, known[-1])

@@ -5,6 +5,8 @@
     python -m services.compare --format json         # one JSON document on standard output; FORMAT=json does the same
     python -m services.compare --run ID --with ID    # one run against an earlier one, by THRESHOLDS; also --format markdown or junit
     python -m services.compare trace ID              # one request as every path saw it
+    python -m services.compare export [FILE]         # a run as one file, with every backend's own records
+    python -m services.compare import FILE           # such a file becomes a run here
 
 Exit status: 0 all as expected (with --with: nothing is beyond the thresholds), 1 something differs, 2 could not compare.
 """
@@ -29,6 +31,8 @@ from services.compare.comparing import compare
 from services.compare.differences import ThresholdsError, contrast, document, junit, markdown
 from services.compare.differences import table as differences_table
 from services.compare.differences.thresholds import parse as parse_thresholds
+from services.compare.export.reading import ImportRefused, take
+from services.compare.export.writing import SUFFIX, export, summary
 from services.compare.progress import ProgressLine
 from services.compare.readers import readers
 from services.compare.record import NoRecord, Record
@@ -49,13 +53,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.command == "trace":
             return show_trace(settings, options.id, form == "json")
+        if options.command == "export":
+            return export_run(settings, options.run or settings.run, options.file)
+        if options.command == "import":
+            return import_run(settings, options.file)
         if options.other:
             return show_contrast(settings, options, form)
         if form not in RUN_FORMS:
             raise ConfigurationError(f"FORMAT={form} is for two runs: `make compare RUN=<id> WITH=<earlier id> FORMAT={form}`")
         return show_run(settings, options.run or settings.run, form == "json")
-    except (ConfigurationError, RunError, LedgerError, UnknownRequest, NoRecord, ThresholdsError, trace.NoSuchTrace) as error:
-        print(f"compare: {error}", file=sys.stderr)
+    except (
+        ConfigurationError,
+        RunError,
+        LedgerError,
+        UnknownRequest,
+        NoRecord,
+        ThresholdsError,
+        ImportRefused,
+        trace.NoSuchTrace,
+    ) as error:
+        print(f"{options.command or 'compare'}: {error}", file=sys.stderr)
         return COULD_NOT_COMPARE
     except KeyboardInterrupt:
         print("compare: stopped; nothing was changed", file=sys.stderr)
@@ -118,6 +135,32 @@ def _save(path: Path, text: str) -> None:
         raise ConfigurationError(f"{path} cannot be written ({error.strerror})") from error
 
 
+def export_run(settings: Settings, run_id: str, file: str) -> int:
+    """Write a run to one file; a run that was not compared yet is read first. The exit status."""
+    run = load_run(settings, run_id) if run_id else newest_run(settings)
+    if not run.imported:
+        _record(settings, run)
+    target = Path(file or f"{run.id}{SUFFIX}")
+    try:
+        contents = export(settings, run, target, lambda text: print(f"export: {text}", file=sys.stderr, flush=True))
+    except OSError as error:
+        raise ConfigurationError(f"{target} cannot be written ({error}); FILE= names another place") from error
+    print(f"{target}: run {run.id}, {target.stat().st_size / 1e6:.1f} MB, {summary(contents)}. Elsewhere: make import FILE={target.name}")
+    return 0
+
+
+def import_run(settings: Settings, file: str) -> int:
+    """Make an exported run a run here; the exit status."""
+    if not file:
+        raise ImportRefused("say which file: `make import FILE=<run>.parallax.zip`")
+    try:
+        run = take(settings, Path(file))
+    except OSError as error:
+        raise ImportRefused(f"{file} cannot be imported ({error})") from error
+    print(f"run {run.id} is here, {len(run.entries()):,} requests. Next: make open")
+    return 0
+
+
 def show_trace(settings: Settings, text: str, as_json: bool) -> int:
     """Print one request as every path saw it; the exit status."""
     trace_id = trace.parse(text)
@@ -152,10 +195,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--markdown", default="", metavar="FILE", help="with --with: also write a Markdown report")
     parser.add_argument("--junit", default="", metavar="FILE", help="with --with: also write a JUnit report")
     parser.add_argument("--format", choices=FORMS, help="what to print; default: FORMAT, else a table; markdown and junit: with --with")
-    commands = parser.add_subparsers(dest="command", metavar="trace ID")
+    commands = parser.add_subparsers(dest="command", metavar="command")
     one = commands.add_parser("trace", help="show one request as every path saw it")
     one.add_argument("id", nargs="?", default="", help="32 hex digits, or X-Ray's form 1-8-24")
     one.add_argument("--format", choices=("table", "json"), default=argparse.SUPPRESS)
+    out = commands.add_parser("export", help="write a run to one file")
+    out.add_argument("--run", default=argparse.SUPPRESS, help="run to export; default: RUN, else the newest")
+    out.add_argument("file", nargs="?", default="", help="default: <run>.parallax.zip in this folder")
+    into = commands.add_parser("import", help="make an exported run a run here")
+    into.add_argument("file", nargs="?", default="")
     return parser
 
 

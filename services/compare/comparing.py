@@ -26,6 +26,8 @@ def compare(settings: Settings, run: Run, looked: Callable[[Look], None] = lambd
     """Read every backend back, compare, and keep the record. ``looked`` is told after each look at the backends. Raises
     RunError, LedgerError, UnknownRequest and ConfigurationError."""
     table_of_prices = prices.load(settings)
+    if run.imported:
+        raise RunError(f"run {run.id} was imported: its backends are elsewhere, and its record came along; `make open` shows it")
     if run.manifest.mode != settings.mode:
         raise RunError(
             f"run {run.id} was made {run.manifest.mode}, but MODE is {settings.mode}; `make compare RUN={run.id} MODE={run.manifest.mode}`"

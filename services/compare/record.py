@@ -49,6 +49,8 @@ VERSION: Final = 1
 #: The file that names the record.
 RECORD: Final = "record.json"
 _FOLDER: Final = re.compile(r"record-[0-9a-f]{8}")
+#: The vendors' own records, which an export collects (:mod:`services.compare.export.documents`).
+DOCUMENTS: Final = "documents.parquet"
 TABLES: Final = ("requests", "observations", "outcomes", "strays")
 
 REQUESTS: Final = pa.schema(
@@ -162,6 +164,14 @@ class Record:
         for name in TABLES:
             path = str(folder / str(document["folder"]) / f"{name}.parquet").replace("'", "''")
             self._db.execute(f"CREATE VIEW {name} AS FROM read_parquet('{path}')")
+        # Once a run was exported, the vendors' own records are there, too.
+        collected = folder / str(document["folder"]) / DOCUMENTS
+        self.has_documents = collected.exists()
+        if self.has_documents:
+            path = str(collected).replace("'", "''")
+            self._db.execute(f"CREATE VIEW documents AS FROM read_parquet('{path}')")
+        else:
+            self._db.execute("CREATE TABLE documents (path VARCHAR, trace_id VARCHAR, id VARCHAR, document VARCHAR)")
 
     @classmethod
     def open(cls, folder: Path) -> Record:
@@ -169,7 +179,7 @@ class Record:
         for _ in range(3):
             try:
                 found = document(folder)
-                return _opened(folder, str(found["folder"]), found["made"])
+                return _opened(folder, str(found["folder"]), found["made"], (folder / str(found["folder"]) / DOCUMENTS).exists())
             except duckdb.Error as error:
                 problem = error
                 if document(folder)["folder"] == found["folder"]:
@@ -198,7 +208,7 @@ class Record:
 
 
 @lru_cache(maxsize=16)
-def _opened(folder: Path, tables: str, made: float) -> Record:  # noqa: ARG001 (what tells one record from the next)
+def _opened(folder: Path, tables: str, made: float, collected: bool) -> Record:  # noqa: ARG001 (what tells one record from the next)
     return Record(folder, document(folder))
 
 
