@@ -48,7 +48,14 @@ from tests.waiting import until
 ALL = frozenset({"honeycomb", "xray", "cloudwatch"})
 PORTS = (
     *("OTLP_GRPC_PORT", "OTLP_HTTP_PORT", "COLLECTOR_HEALTH_PORT", "COLLECTOR_METRICS_PORT", "COLLECTOR_HOP_XRAY_PORT"),
-    *("COLLECTOR_HOP_EMF_PORT", "XRAY_DAEMON_PORT", "XRAY_DAEMON_HEALTH_PORT", "XRAY_DAEMON_METRICS_PORT", "XRAY_DAEMON_HOP_PORT"),
+    *(
+        "COLLECTOR_HOP_RECORDING_PORT",
+        "COLLECTOR_HOP_EMF_PORT",
+        "XRAY_DAEMON_PORT",
+        "XRAY_DAEMON_HEALTH_PORT",
+        "XRAY_DAEMON_METRICS_PORT",
+        "XRAY_DAEMON_HOP_PORT",
+    ),
 )
 
 
@@ -199,6 +206,7 @@ class Collector:
     backends: frozenset[str]
     environment: dict[str, str]
     log: Path
+    record: bool = False
     running: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     @property
@@ -208,7 +216,11 @@ class Collector:
     def start(self) -> None:
         with self.log.open("ab") as log:
             self.running = subprocess.Popen(
-                command(self.process, self.backends, ensure_built()), env=self.environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+                command(self.process, self.backends, ensure_built(), record=self.record),
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
             )
         until(self._healthy, 20, f"{self.process} to be healthy (see {self.log})")
 
@@ -297,7 +309,7 @@ class Topology:
 
 
 @contextmanager
-def topology(folder: Path, backends: frozenset[str] = ALL) -> Iterator[Topology]:
+def topology(folder: Path, backends: frozenset[str] = ALL, record: bool = False) -> Iterator[Topology]:
     with ExitStack() as sockets:
         held = [sockets.enter_context(socket.socket()) for _ in range(len(PORTS) + 2)]
         for one in held:
@@ -307,6 +319,7 @@ def topology(folder: Path, backends: frozenset[str] = ALL) -> Iterator[Topology]
         "PATH": os.environ["PATH"],
         **ENVIRONMENT,
         "COLLECTOR_QUEUE_DIR": str(folder / "queue"),
+        "COLLECTOR_RECORDING_DIR": str(folder / "recorded"),
         "XRAY_DAEMON_QUEUE_DIR": str(folder / "daemon-queue"),
         "HONEYCOMB_ENDPOINT": f"http://127.0.0.1:{honeycomb_port}",
         "HONEYCOMB_API_KEY": "hcaik_test",
@@ -318,7 +331,7 @@ def topology(folder: Path, backends: frozenset[str] = ALL) -> Iterator[Topology]
         **{name: str(port) for name, port in zip(PORTS, ports, strict=True)},
     }
     made = Topology(
-        Collector("collector", backends, environment, folder / "collector.log"),
+        Collector("collector", backends, environment, folder / "collector.log", record),
         Collector("xray-daemon", backends, environment, folder / "daemon.log"),
         HoneycombSink(honeycomb_port),
         AwsSink(aws_port),

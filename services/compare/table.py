@@ -67,15 +67,10 @@ def show(report: Report, console: Console) -> None:
 
 def _title(report: Report) -> Text:
     about = report.about
-    words = [
-        f"{report.judgement.requests:,} requests",
-        f"profile {about['profile']}",
-        f"seed {about['seed']}",
-        f"sampling {about['sampling']}",
-    ]
-    words += [str(about["mode"]), str(about["started"])]
-    if about.get("replay_of"):
-        words.append(f"replay of {about['replay_of']}")
+    made = [f"profile {about['profile']}", f"seed {about['seed']}", f"sampling {about['sampling']}"]
+    # Instead of what is the other run's.
+    made = [f"replay of {about['replay_of']}"] if about.get("replay_of") else made
+    words = [f"{report.judgement.requests:,} requests", *made, str(about["mode"]), str(about["started"])]
     return Text.assemble("\n", ("Run ", "bold"), (report.run, "bold cyan"), "  ", " · ".join(words), "\n")
 
 

@@ -96,7 +96,7 @@ class Outcome:
             if mine:
                 mark = "✗" if any(each.lost for each in mine) else " "
                 lines.append(_line(mark, "exporter", f"{name}: " + "; ".join(_export(each) for each in mine)))
-        lines.append(f"next: `make compare RUN={self.run}`")
+        lines.append(f"next: `make compare RUN={self.run}`, then `make compare RUN={self.run} WITH={self.replay_of}`")
         return "\n".join(lines)
 
     @staticmethod

@@ -44,7 +44,6 @@ STALLED_SECONDS: Final = 45.0
 _SAMPLE = re.compile(r"(otelcol_\w+)(?:\{(.*)\})? (\S+)$")
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 _SENT = re.compile(r"otelcol_exporter_(sent|send_failed|enqueue_failed)_(spans|log_records|metric_points)")
-_TOOK = re.compile(r"otelcol_receiver_(accepted|refused|failed)_(spans|log_records|metric_points)")
 #: A trace that tail_sampling took in ends as one of these.
 _DECIDED: Final = (
     "otelcol_processor_tail_sampling_global_count_traces_sampled",
@@ -95,8 +94,6 @@ class Counts:
     processing: list[Processing] = field(default_factory=list)
     #: Traces that tail_sampling has not decided about.
     undecided: int = 0
-    accepted: dict[str, int] = field(default_factory=dict)
-    refused: dict[str, int] = field(default_factory=dict)
 
     @property
     def waiting(self) -> int:
@@ -259,9 +256,6 @@ def parse(text: str) -> Counts:
             exports[labels["exporter"], _items(labels["data_type"])]["waiting"] += value
         elif name in ("otelcol_processor_incoming_items", "otelcol_processor_outgoing_items"):
             processing[labels["processor"], _items(labels["otel_signal"])]["in" if "incoming" in name else "out"] += value
-        elif (took := _TOOK.fullmatch(name)) and labels["receiver"] == "otlp":
-            into = counts.accepted if took[1] == "accepted" else counts.refused
-            into[took[2]] = into.get(took[2], 0) + value
         elif name == "otelcol_processor_tail_sampling_new_trace_id_received":
             counts.undecided += value
         elif name in _DECIDED:
