@@ -33,7 +33,7 @@ VERDICTS: Final[Mapping[str, Word]] = {
         (Verdict.NOT_SAMPLED, "○", "what is absent was not sampled, by the decision the ledger records"),
         (Verdict.PARTIAL, "◐", "some expected signals are absent, or lack an attribute or its value"),
         (Verdict.MISSING, "✗", "no expected signal is there"),
-        (Verdict.DUPLICATE, "⧉", "all is there, and something came more often than it should"),
+        (Verdict.DUPLICATE, "‖", "all is there, and something came more often than it should"),
         (Verdict.PENDING, "…", "something is absent, and the path was still changing when the wait was over"),
         (Verdict.UNREADABLE, "⊘", "the backend cannot be read: nothing is said of any request"),
         (Verdict.UNKNOWN, "?", "something is absent and cannot be judged"),

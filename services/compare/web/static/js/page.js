@@ -3,6 +3,8 @@
 async function drawPlots(root) {
   const figures = root.querySelectorAll("[data-plot]:not(.drawn)");
   if (figures.length === 0) return;
+  // Before the module is there, so that whoever asks meanwhile does not draw them again.
+  for (const figure of figures) figure.classList.add("drawn");
   const { draw } = await import("./plot.js");
   for (const figure of figures) draw(figure);
 }

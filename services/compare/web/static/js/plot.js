@@ -74,7 +74,6 @@ function axis(element, about, size) {
 export function draw(figure) {
   const data = JSON.parse(figure.querySelector("script").textContent);
   const canvas = figure.querySelector(".canvas");
-  figure.classList.add("drawn");
   let chart = null;
   const make = () => {
     chart?.destroy();
