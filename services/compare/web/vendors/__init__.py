@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from flask import Blueprint
 
 from compose.settings import Backend
-from services.compare.web.vendors import rollbar
+from services.compare.web.vendors import rollbar, xray
 
 
 @dataclass(frozen=True)
@@ -23,4 +23,7 @@ class Vendor:
     home: str
 
 
-VENDORS: tuple[Vendor, ...] = (Vendor(Backend.ROLLBAR, "Rollbar", rollbar.blueprint, "rollbar.items"),)
+VENDORS: tuple[Vendor, ...] = (
+    Vendor(Backend.XRAY, "X-Ray", xray.blueprint, "xray.service_map"),
+    Vendor(Backend.ROLLBAR, "Rollbar", rollbar.blueprint, "rollbar.items"),
+)

@@ -1,0 +1,99 @@
+// Draws a service map (services/compare/web/vendors/xray/graphs.py, map_document) as SVG, laid out with dagre, left to right.
+// Nodes are links: the keyboard reaches them, and without this module the tables beside the map have the same ones.
+
+import { Graph, layout } from "../vendor/dagre/dagre.esm.js";
+
+const SVG = "http://www.w3.org/2000/svg";
+const NODE = { width: 132, height: 118 };
+const RING = 27;
+const LINE = 14;
+
+function element(name, attributes = {}, ...children) {
+  const made = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) if (value !== undefined && value !== false) made.setAttribute(key, value);
+  made.append(...children);
+  return made;
+}
+
+const cut = (text, most) => (text.length > most ? `${text.slice(0, most - 1)}…` : text);
+
+/** The arc of a ring from one share of it to another; a whole ring is a circle. */
+function arc(from, to, name) {
+  if (to - from > 0.9999) return element("circle", { class: `share outcome-${name}`, r: RING, cx: 0, cy: 0 });
+  const at = (share) => [RING * Math.sin(2 * Math.PI * share), -RING * Math.cos(2 * Math.PI * share)].map((each) => each.toFixed(2)).join(" ");
+  return element("path", { class: `share outcome-${name}`, d: `M ${at(from)} A ${RING} ${RING} 0 ${to - from > 0.5 ? 1 : 0} 1 ${at(to)}` });
+}
+
+function node(about, place) {
+  const link = element("a", {
+    href: about.href,
+    class: `map-node${about.known || about.client ? "" : " inferred"}`,
+    transform: `translate(${place.x} ${place.y - 22})`,
+    "aria-label": about.words,
+    "aria-current": about.chosen && "true",
+  });
+  link.append(element("title", {}, about.words));
+  link.append(element("circle", { class: "halo", r: RING + 8, cx: 0, cy: 0 }), element("circle", { class: "body", r: RING + 3, cx: 0, cy: 0 }));
+  const total = about.shares.reduce((sum, [, count]) => sum + count, 0);
+  let at = 0;
+  for (const [name, count] of about.shares) {
+    link.append(arc(at, at + count / total, name));
+    at += count / total;
+  }
+  link.append(element("text", { y: 4, class: about.average ? "" : "small" }, about.average || (about.client ? "client" : "—")));
+  link.append(element("text", { y: RING + 22, class: "name" }, cut(about.name, 19)));
+  if (!about.client) link.append(element("text", { y: RING + 36, class: "small" }, cut(about.kind, 24)));
+  link.append(element("text", { y: RING + 50, class: "small" }, about.figures.join(" · ")));
+  return link;
+}
+
+function path(points) {
+  const [first, ...rest] = points;
+  // Through the middles, bent at dagre's points: no corner, and within the hull of what dagre kept free.
+  let d = `M ${first.x} ${first.y}`;
+  rest.forEach((point, index) => {
+    const next = rest[index + 1];
+    d += next ? ` Q ${point.x} ${point.y} ${(point.x + next.x) / 2} ${(point.y + next.y) / 2}` : ` L ${point.x} ${point.y}`;
+  });
+  return d;
+}
+
+function edge(about, place) {
+  const group = element("g", { class: `map-edge worst-${about.worst}${about.link ? " link" : ""}`, "aria-hidden": "true" });
+  group.append(element("path", { d: path(place.points), "marker-end": "url(#map-arrow)" }));
+  if (about.figures.length > 0) {
+    const lines = about.figures;
+    const width = Math.max(...lines.map((line) => line.length)) * 6.2 + 8;
+    const top = place.y - (lines.length * LINE) / 2;
+    group.append(element("rect", { class: "ground", x: place.x - width / 2, y: top, width, height: lines.length * LINE, rx: 3 }));
+    lines.forEach((line, index) => group.append(element("text", { x: place.x, y: top + LINE * index + 10.5 }, line)));
+  }
+  return group;
+}
+
+/** Draw one figure element; its data stands in it as JSON. */
+export function draw(figure) {
+  const data = JSON.parse(figure.querySelector("script").textContent);
+  const graph = new Graph({ multigraph: true });
+  graph.setGraph({ rankdir: "LR", nodesep: 18, ranksep: 46, edgesep: 12, marginx: 16, marginy: 16 });
+  graph.setDefaultEdgeLabel(() => ({}));
+  data.nodes.forEach((_, index) => graph.setNode(String(index), { ...NODE }));
+  data.edges.forEach((each, index) => {
+    const lines = each.figures.length;
+    graph.setEdge(String(each.from), String(each.to), { width: lines ? 64 : 1, height: Math.max(1, lines) * LINE, labelpos: "c" }, String(index));
+  });
+  layout(graph);
+  const { width, height } = graph.graph();
+  const svg = element("svg", { width: Math.ceil(width), height: Math.ceil(height), viewBox: `0 0 ${Math.ceil(width)} ${Math.ceil(height)}` });
+  svg.append(
+    element("defs", {}, element("marker", { id: "map-arrow", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 8, markerHeight: 8, orient: "auto" },
+      element("path", { class: "map-arrow", d: "M 0 0.5 L 8 4 L 0 7.5 z" }))),
+    ...data.edges.map((each, index) => edge(each, graph.edge(String(each.from), String(each.to), String(index)))),
+    ...data.nodes.map((each, index) => node(each, graph.node(String(index)))),
+  );
+  const canvas = figure.querySelector(".canvas");
+  canvas.replaceChildren(svg);
+  figure.classList.add("drawn");
+}
+
+for (const figure of document.querySelectorAll("[data-service-map]")) draw(figure);
