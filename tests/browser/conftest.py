@@ -14,7 +14,11 @@
 | `any_page`    | the first four, one after the other: the test runs four times                                    |
 | `new_page`    | a function for more pages, or others: `new_page(width=640, dark=True, javascript=False)`         |
 
-Each is a `playwright.sync_api.Page` in a context of its own: no cookie, cache or storage of another test. Motion is reduced, the
+| `sandbox`     | everything up (`tests/sandbox.py`); a test that stops a process starts it again                   |
+| `run`         | a load of 120 requests with errors, some lost on xray/sdk, compared: a `RealRun` (`runs.py`)     |
+| `hostile`     | a run that means ill, on the same sandbox: a `HostileRun` (`hostile.py`)                         |
+
+Each page is a `playwright.sync_api.Page` in a context of its own: no cookie, cache or storage of another test. Motion is reduced, the
 language is American English and the time zone UTC. Playwright's `expect` waits, with a bound; nothing else needs to.
 
 A test fails when its page did what no page may (`watch.py`), whether it asked or not: errors on the console, errors nobody caught,
@@ -35,7 +39,10 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Error, Page, expect, sync_playwright
 
 from tests.browser.chromium import executable
+from tests.browser.hostile import HostileRun, hostile_run
+from tests.browser.runs import SETTLE, RealRun, real_run
 from tests.browser.watch import Watch
+from tests.sandbox import Sandbox
 
 #: Makes a page: width in px, dark or light, with or without JavaScript.
 NewPage = Callable[..., Page]
@@ -131,6 +138,22 @@ def plain_phone(new_page: NewPage) -> Page:
 def any_page(new_page: NewPage, request: pytest.FixtureRequest) -> Page:
     width, dark = request.param
     return new_page(width, dark=dark)
+
+
+@pytest.fixture(scope="package")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    with Sandbox.start(tmp_path_factory.mktemp("browser"), settle=SETTLE) as started:
+        yield started
+
+
+@pytest.fixture(scope="package")
+def run(sandbox: Sandbox) -> RealRun:
+    return real_run(sandbox)
+
+
+@pytest.fixture(scope="package")
+def hostile(sandbox: Sandbox, run: RealRun) -> HostileRun:
+    return hostile_run(sandbox, like=run.id)
 
 
 @pytest.hookimpl(wrapper=True)
