@@ -107,9 +107,10 @@ def settle(
     began = time.monotonic()
     sources = [_Source(reader, changed=began) for reader in readers]
     totals = [_Metric(reader, expected, changed=began) for reader in metrics]
+    progress: dict[SignalPath, Progress] = {}
     while True:
         now = time.monotonic()
-        due = [source for source in sources if _open(source, comparison) and source.waiting <= now]
+        due = [source for source in sources if _open(source, progress) and source.waiting <= now]
         _look(comparison, window, due, [metric for metric in totals if not metric.done()])
         now = time.monotonic()
         progress = comparison.progress()
@@ -126,7 +127,7 @@ def settle(
                 [total for metric in totals for total in metric.totals],
             )
         )
-        still = [source for source in sources if _open(source, comparison)]
+        still = [source for source in sources if _open(source, progress)]
         counting = [metric for metric in totals if not metric.done()]
         last = max([source.changed for source in still] + [metric.changed for metric in counting], default=0.0)
         # A look at a slow backend may take longer than the quiet time: nothing has been still before it was seen twice.
@@ -154,11 +155,11 @@ def settle(
         time.sleep(max(0.0, min(pause, began + timeout - now)))
 
 
-def _open(source: _Source, comparison: Comparison) -> bool:
-    """Whether another look may tell something new."""
+def _open(source: _Source, progress: Mapping[SignalPath, Progress]) -> bool:
+    """Whether another look may tell something new. ``progress``: after the last one."""
     if source.error is not None:
         return not source.error.final
-    return not source.read or bool(comparison.incomplete(source.reader.paths))
+    return not source.read or any(progress[path].incomplete for path in source.reader.paths & progress.keys())
 
 
 def _look(comparison: Comparison, window: Window, sources: Sequence[_Source], metrics: Sequence[_Metric]) -> None:

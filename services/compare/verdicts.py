@@ -60,6 +60,8 @@ _INDEX: Final = {path: number for number, path in enumerate(_ORDER)}
 _Label = tuple[SignalPath, Kind, str, str]
 #: How a declared key is found on an observation: kept under its own name or renamed, and its value where a signal asks for one.
 _Shape = tuple[tuple[str, bool, str | None], ...]
+#: Keys that are asked for: under which other name the backend may keep them, and whether a signal asks for their value.
+_Asked = tuple[tuple[str, str, bool], ...]
 
 
 _SCHEMA: Final = Path(__file__).with_name("verdicts.sql").read_text()
@@ -95,7 +97,7 @@ class Comparison:
         self._label_list: list[_Label] = []
         self._subjects: dict[tuple[int, _Shape], int] = {}
         self._subject_list: list[tuple[int, _Shape]] = []
-        self._asked: dict[_Label, tuple[tuple[str, bool], ...]] = {}
+        self._asked: dict[_Label, tuple[int, _Asked]] = {}
         self._traces: set[str] = set()
         self._load(entries)
         for path in self.paths:
@@ -120,10 +122,9 @@ class Comparison:
         """Take observations in. The same observation given twice counts twice."""
         columns: list[list[Any]] = [[] for _ in _OBSERVATION.names]
         subject, trace, identity, parent, start, duration, ingested, error, deliveries, units = columns
+        traces, run, paths = self._traces, self.run, frozenset(self.paths)
         for each in observations:
-            if each.trace_id not in self._traces and each.run != self.run:
-                continue
-            if each.path not in self.paths:
+            if (each.trace_id not in traces and each.run != run) or each.path not in paths:
                 continue
             subject.append(self._subject(each))
             trace.append(each.trace_id)
@@ -306,11 +307,11 @@ class Comparison:
 
     def _subject(self, each: Observation) -> int:
         label: _Label = (each.path, each.kind, each.service, each.name)
-        asked = self._asked.get(label)
-        if asked is None:
-            asked = self._asked[label] = self._keys(label)
-        shape = _shape(each, asked)
-        key = (self._label_number(label), shape)
+        known = self._asked.get(label)
+        if known is None:
+            known = self._asked[label] = (self._label_number(label), self._keys(label))
+        shape = _shape(each.attributes, known[1])
+        key = (known[0], shape)
         number = self._subjects.get(key)
         if number is None:
             number = self._subjects[key] = len(self._subject_list)
@@ -338,8 +339,8 @@ class Comparison:
         path, kind, service, name = label
         return [number for number in self._candidates.get((path, kind, service), ()) if self._signals[number].name in ("", name)]
 
-    def _keys(self, label: _Label) -> tuple[tuple[str, bool], ...]:
-        """Attribute keys that signals of this name declare, and whether one of them asks for a value."""
+    def _keys(self, label: _Label) -> _Asked:
+        """Attribute keys that signals of this name declare."""
         keys: dict[str, bool] = {}
         for number in self._signals_of(label):
             signal = self._signals[number]
@@ -347,7 +348,8 @@ class Comparison:
                 keys.setdefault(key, False)
             for key in signal.values:
                 keys[key] = True
-        return tuple(sorted(keys.items()))
+        kept_as = PATHS[label[0]].kept_as
+        return tuple((key, kept_as(key), valued) for key, valued in sorted(keys.items()))
 
     # -- the parts of a judgement
 
@@ -467,15 +469,12 @@ _OBSERVATION: Final = pa.schema(
 _UNKNOWN: Final = pa.schema([("path", pa.int8()), ("trace_id", pa.string()), ("why", pa.string())])
 
 
-def _shape(each: Observation, asked: tuple[tuple[str, bool], ...]) -> _Shape:
+def _shape(attributes: Mapping[str, Any], asked: _Asked) -> _Shape:
     """What an observation has of the keys that are asked for."""
-    kept_as = PATHS[each.path].kept_as
-    attributes = each.attributes
     shape = []
-    for key, valued in asked:
+    for key, other, valued in asked:
         value, renamed = attributes.get(key), False
         if value is None:
-            other = kept_as(key)
             value, renamed = attributes.get(other), other != key
         if value is not None:
             shape.append((key, renamed, _text(value) if valued else None))

@@ -72,18 +72,15 @@ class XRayReader:
                 if fetch:
                     under_way.append((fetch, [threads.submit(self._fetched, ids) for ids in _batched(list(fetch), IDS_A_CALL)]))
                 while len(under_way) > (PAGES_UNDER_WAY if page is not None else 0):
-                    yield self._batch(*under_way.popleft(), first=wanted is None)
-
-    def _batch(self, revisions: Mapping[str, int], calls: Sequence[Future[_Fetched]], first: bool) -> Batch:
-        """What became of the traces of one page, of these revisions."""
-        observations: list[Observation] = []
-        unknown: dict[str, str] = {}
-        for call in calls:
-            found, without = call.result()
-            observations += found
-            unknown |= without
-        self._revisions |= {trace: revision for trace, revision in revisions.items() if trace not in unknown}
-        return Batch(observations, replaces=frozenset() if first else frozenset(revisions), unknown=unknown)
+                    revisions, calls = under_way.popleft()
+                    fetched = [call.result() for call in calls]
+                    unknown = {trace: why for _, without in fetched for trace, why in without.items()}
+                    self._revisions |= {trace: revision for trace, revision in revisions.items() if trace not in unknown}
+                    yield Batch(
+                        [each for found, _ in fetched for each in found],
+                        replaces=frozenset() if wanted is None else frozenset(revisions),
+                        unknown=unknown,
+                    )
 
     def _fetched(self, ids: Sequence[str]) -> _Fetched:
         """Up to five traces as observations, and what cannot be said of which of them."""
