@@ -9,14 +9,17 @@ from pathlib import Path
 from flask import Flask, Response, request, url_for
 
 from compose.settings import Settings
-from services.compare.web import contrast, numbers, run, runs, security, text, words
+from services.compare.web import contrast, live, numbers, run, runs, security, text, words
+from services.compare.web import request as one_request
 from services.compare.web.site import Site, context, error_page
 from services.compare.web.vendors import VENDORS
 
 #: Every page but the vendors' own.
 PAGES = (
     runs.blueprint,
+    live.blueprint,
     run.blueprint,
+    one_request.blueprint,
     contrast.blueprint,
 )
 
