@@ -13,7 +13,6 @@ import subprocess
 import sys
 import time
 from types import FrameType
-from urllib.parse import urlsplit
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -23,6 +22,7 @@ from loadtest.ledger import LedgerError, Tally, finished
 from loadtest.profiles import Profile, chosen
 from loadtest.runs import RUN_FOLDER, Run, RunError, begin_run
 from loadtest.summary import report
+from loadtest.target import CannotStart, check_target
 
 #: Where Locust's processes talk to each other; never BIND_HOST, for nobody else has business there.
 LOOPBACK = "127.0.0.1"
@@ -32,20 +32,6 @@ STOP_SECONDS = 10
 
 #: Seconds between two lines of progress where there is no terminal.
 LINE_SECONDS = 5.0
-
-
-class CannotStart(Exception):
-    """The load cannot start. The message is one line that names what is missing and the next command."""
-
-
-def check_target(url: str) -> None:
-    """Raise CannotStart when nobody listens at ``url``. Connects only: a request would be traced, and no ledger line explains it."""
-    parts = urlsplit(url)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    try:
-        socket.create_connection((parts.hostname, port), timeout=5).close()
-    except OSError as error:
-        raise CannotStart(f"the application does not answer at {url} ({error.strerror or error}); `make up` starts it") from None
 
 
 def check_page(settings: Settings) -> None:
