@@ -175,6 +175,23 @@ def test_traces_come_whole_and_unknown_ids_are_said_to_be_unprocessed(xray: Any)
     assert answer["UnprocessedTraceIds"] == [unknown]
 
 
+def test_a_segment_that_comes_after_its_trace_was_summarized_is_in_the_trace(xray: Any) -> None:
+    trace = trace_id()
+    first, second = segment(trace), segment(trace)
+    put(xray, first)
+    summary_of(xray, trace)
+    assert get_trace(xray, trace) == [first]
+    put(xray, second)
+    assert sorted(each["id"] for each in get_trace(xray, trace)) == sorted([first["id"], second["id"]])
+    # One of those that were summarized, one that was not, and one that is unknown.
+    summary_of(xray, trace)
+    other, unknown = trace_id(), trace_id()
+    put(xray, segment(other))
+    answer = xray.batch_get_traces(TraceIds=[other, unknown, trace])
+    assert [each["Id"] for each in answer["Traces"]] == [other, trace]
+    assert answer["UnprocessedTraceIds"] == [unknown]
+
+
 def test_more_than_five_ids_or_a_malformed_one_is_refused(xray: Any) -> None:
     refused(lambda: xray.batch_get_traces(TraceIds=[trace_id() for _ in range(6)]), "InvalidRequestException", "at most 5")
     refused(lambda: xray.batch_get_traces(TraceIds=["nonsense"]), "InvalidRequestException", "nonsense")
