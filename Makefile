@@ -24,7 +24,7 @@ TWO := -n 2 --dist loadfile
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help setup setup-dev demo up down status logs load compare export import replay open trace doctor init start stop restart kill test \
-	test-unit test-api test-system test-faults test-browser check format bench collector lock docs clean distclean
+	test-unit test-api test-system test-faults test-browser screenshots check format bench collector lock docs clean distclean
 
 help: ## list this
 	@echo 'Parallax: one request, seen from four observability backends at once.'
@@ -137,6 +137,10 @@ bench: setup-dev ## measure: what telemetry costs, how fast each part is
 collector: setup ## build the OpenTelemetry Collector (make up does it when it must)
 	@$(PY) -m collector.build
 
+screenshots: setup-dev ## take the pictures in docs/images from a real run (ARGS= names some)
+	@$(PY) -m collector.build >/dev/null
+	@$(PY) -m tests.browser.screenshots $(ARGS)
+
 docs: setup-dev ## write what is generated: docs/settings.md, docs/signals.md, docs/local-xray-operations.md, .env.example
 	@$(PY) -m compose.generate
 	@$(PY) -m services.cruddur.signals --write
@@ -157,7 +161,7 @@ setup-dev: ## the same with the tools of development
 	@$(HAVE_PYTHON)
 	@$(PYTHON) compose/bootstrap.py dev $(CHOSEN)
 
-clean: setup ## down, then remove databases, queues, logs, runs and caches
+clean: setup ## down, then remove databases, queues, recordings, logs, runs and caches
 	@$(PY) -m compose clean
 
 distclean: clean ## clean, then remove .venv and the built Collector too

@@ -10,7 +10,7 @@ from compose.sandbox import files_of
 from compose.settings import ROOT, Settings
 
 #: What lies in a state folder. Anything else there is the user's: STATE_DIR may name a folder with other things in it.
-_STATE = ("data", "queues", "logs", "runs", "supervisor", "sandbox.json", "events.jsonl")
+_STATE = ("data", "queues", "recorded", "replays", "logs", "runs", "supervisor", "sandbox.json", "events.jsonl")
 _CACHES = (".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis")
 
 
@@ -25,7 +25,7 @@ def _remove(path: Path) -> bool:
 
 
 def state(settings: Settings, say: Callable[[str], None]) -> None:
-    """Remove databases, queues, logs, runs and the checkers' caches. The sandbox must be down."""
+    """Remove databases, queues, recordings, logs, runs and the checkers' caches. The sandbox must be down."""
     folder = files_of(settings).state_dir
     removed = [name for name in _STATE if _remove(folder / name)]
     if folder.is_dir() and not any(folder.iterdir()):

@@ -52,7 +52,7 @@ def refusal(settings: Settings, run: str = "") -> str:
     with pytest.raises((ReplayError, RunError)) as refused:
         replay(settings, run, lambda _: None)
     assert runs(settings) == before, "no run may be left behind"
-    assert not list(settings.state_dir.glob("replay-*"))
+    assert not list(settings.state_dir.glob("replays/*"))
     return str(refused.value)
 
 

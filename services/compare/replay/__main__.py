@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Sequence
+from types import FrameType
 
 from collector.build import BuildError
 from compose.settings import ConfigurationError, load_or_exit
@@ -65,5 +67,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _stop(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
 if __name__ == "__main__":
+    # Whoever asks it to end, it ends the Collector it has started and takes its run back.
+    signal.signal(signal.SIGTERM, _stop)
     sys.exit(main())

@@ -94,7 +94,9 @@ def replay(settings: Settings, run_id: str, say: Say) -> Outcome:
         configuration = [*([] if settings.config_only else config_files("collector", {path.backend for path in paths}, paths)), *own]
         if not settings.config_only:
             _require_backends(sandbox, paths)
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="replay-", dir=settings.state_dir)))
+        replays = settings.state_dir / "replays"
+        replays.mkdir(exist_ok=True)
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=replays)))
         trial = stack.enter_context(Trial(ensure_built(), configuration, _environment(settings, sandbox), folder))
         change = _change(ours, entries, recording)
         new = stack.enter_context(_new_run(settings, run, change, kept, paths))
