@@ -25,7 +25,7 @@ import tempfile
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-from playwright.sync_api import Playwright, sync_playwright
+from playwright.sync_api import Browser, Error, Playwright, sync_playwright
 
 from compose.settings import ROOT
 
@@ -107,6 +107,35 @@ def executable(playwright: Playwright) -> Path:
     with (BUILD / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         return made(own)
+
+
+def launch(playwright: Playwright) -> Browser:
+    """Start it: headless, or in a window with each step slowed down where ``HEADED`` is set.
+
+    Nothing but this machine is asked, whatever a page tries: no name but localhost has an address. Chromium refuses to run as root within
+    its own sandbox, so it runs without as root, and only then.
+
+    Raises:
+        ChromiumError: there is none, or it does not start.
+    """
+    headed = bool(os.environ.get("HEADED"))
+    program = executable(playwright)
+    try:
+        return playwright.chromium.launch(
+            executable_path=program,
+            headless=not headed,
+            slow_mo=400 if headed else 0,
+            chromium_sandbox=os.geteuid() != 0,
+            args=["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"],
+        )
+    except Error as error:
+        if "No usable sandbox" in error.message:
+            why = "this system lets nobody but root make namespaces, which its sandbox needs; next: sudo apt install chromium"
+        elif headed and "DISPLAY" in error.message:
+            why = "there is no screen for a window; next: the same without HEADED"
+        else:
+            why = f"{error.message.splitlines()[0]}; next: {program} --headless --dump-dom about:blank"
+        raise ChromiumError(f"{program} does not start: {why}") from error
 
 
 def made(own: Path) -> Path:

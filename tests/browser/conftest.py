@@ -31,14 +31,13 @@ sandbox and one run.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Error, Page, expect, sync_playwright
 
-from tests.browser.chromium import executable
+from tests.browser.chromium import launch
 from tests.browser.hostile import HostileRun, hostile_run
 from tests.browser.runs import SETTLE, RealRun, real_run
 from tests.browser.watch import Watch
@@ -50,8 +49,6 @@ NewPage = Callable[..., Page]
 HEIGHTS = {1280: 800, 390: 844}
 #: Milliseconds Playwright waits for anything, twice what the slowest page needs on a machine that does something else, too.
 BOUND_MS = 15_000
-#: Nothing but this machine is asked, whatever a page tries: no name but localhost has an address.
-NO_NETWORK = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"
 
 _WATCHES = pytest.StashKey[list[Watch]]()
 
@@ -63,17 +60,9 @@ def browser() -> Iterator[Browser]:
     Closed when the last of them is done and not with the process: while Playwright is there, so is an event loop that runs, and a
     test of another folder could not run its own.
     """
-    headed = bool(os.environ.get("HEADED"))
     with sync_playwright() as playwright:
         expect.set_options(timeout=BOUND_MS)
-        browser = playwright.chromium.launch(
-            executable_path=executable(playwright),
-            headless=not headed,
-            slow_mo=400 if headed else 0,
-            # Chromium refuses to run as root within its own sandbox.
-            chromium_sandbox=os.geteuid() != 0,
-            args=[NO_NETWORK],
-        )
+        browser = launch(playwright)
         yield browser
         browser.close()
 
