@@ -16,6 +16,7 @@ from compose.settings import Settings
 from services.compare.readers.base import Unreadable, error_line
 
 if TYPE_CHECKING:
+    from mypy_boto3_cloudwatch import CloudWatchClient
     from mypy_boto3_logs import CloudWatchLogsClient
     from mypy_boto3_xray import XRayClient
 
@@ -40,8 +41,10 @@ PAGE_SECONDS = 8
 def client(settings: Settings, service: Literal["xray"], hurry: bool = False) -> XRayClient: ...
 @overload
 def client(settings: Settings, service: Literal["logs"], hurry: bool = False) -> CloudWatchLogsClient: ...
-def client(settings: Settings, service: Literal["xray", "logs"], hurry: bool = False) -> Any:
-    """A client for X-Ray or CloudWatch Logs; what is empty in the settings is left to boto3's own chain.
+@overload
+def client(settings: Settings, service: Literal["cloudwatch"], hurry: bool = False) -> CloudWatchClient: ...
+def client(settings: Settings, service: Literal["xray", "logs", "cloudwatch"], hurry: bool = False) -> Any:
+    """A client for X-Ray, CloudWatch Logs or CloudWatch (metrics); what is empty in the settings is left to boto3's own chain.
 
     ``hurry``: for a page that somebody waits for, so nothing is waited for long or tried more than twice.
     """
@@ -52,7 +55,9 @@ def client(settings: Settings, service: Literal["xray", "logs"], hurry: bool = F
         aws_session_token=token or None,
         region_name=settings.aws_region,
     )
-    endpoint = settings.xray_endpoint if service == "xray" else settings.logs_endpoint
+    # Metrics have no setting of their own: the local AWS serves all, and online the region does.
+    others = settings.logs_endpoint if service == "logs" or settings.mode == "offline" else ""
+    endpoint = settings.xray_endpoint if service == "xray" else others
     config = Config(
         connect_timeout=2 if hurry else 5,
         read_timeout=PAGE_SECONDS if hurry else 60,
@@ -62,7 +67,8 @@ def client(settings: Settings, service: Literal["xray", "logs"], hurry: bool = F
         retries={"mode": "standard", "max_attempts": 2 if hurry else ATTEMPTS if not endpoint else 3},
     )
     made = session.client(service, endpoint_url=endpoint or None, config=config)
-    made.meta.events.register(f"before-parse.{service}", _parse)
+    if service != "cloudwatch":
+        made.meta.events.register(f"before-parse.{service}", _parse)
     return made
 
 

@@ -28,13 +28,14 @@ class Axis:
 
 @dataclass(frozen=True)
 class Series:
-    """``values``: one for each x, None where there is none. ``path``: a signal path, which decides colour and dashes; else the text's
-    colour. ``kind``: a line, steps, bars or points."""
+    """``values``: one for each x, None where there is none. ``path``: a signal path, which decides colour and dashes; else ``number``, 1
+    to 8, which tells apart what has no colour of its own; else the text's colour. ``kind``: a line, steps, bars or points."""
 
     label: str
     values: Sequence[float | None]
     path: str = ""
     kind: Literal["line", "steps", "bars", "points"] = "line"
+    number: int = 0
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Figure:
             "x": {"label": self.x.label, "unit": self.x.unit, "log": self.x.log},
             "y": {"label": self.y.label, "unit": self.y.unit, "log": self.y.log},
             "xs": list(self.xs),
-            "series": [{"label": each.label, "path": each.path, "kind": each.kind, "values": list(each.values)} for each in self.series],
+            "series": [{"label": each.label, "path": each.path, "number": each.number, "kind": each.kind, "values": list(each.values)} for each in self.series],
         }
         text = json.dumps(document, ensure_ascii=True, allow_nan=False)
         return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))  # noqa: S704 (escaped here)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from flask import Blueprint
 
 from compose.settings import Backend
-from services.compare.web.vendors import rollbar, xray
+from services.compare.web.vendors import cloudwatch, rollbar, xray
 
 
 @dataclass(frozen=True)
@@ -25,5 +25,6 @@ class Vendor:
 
 VENDORS: tuple[Vendor, ...] = (
     Vendor(Backend.XRAY, "X-Ray", xray.blueprint, "xray.service_map"),
+    Vendor(Backend.CLOUDWATCH, "CloudWatch", cloudwatch.blueprint, "cloudwatch.groups"),
     Vendor(Backend.ROLLBAR, "Rollbar", rollbar.blueprint, "rollbar.items"),
 )

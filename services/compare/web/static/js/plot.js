@@ -38,14 +38,23 @@ function colour(element, name) {
   return getComputedStyle(element).getPropertyValue(name).trim();
 }
 
+/** Values of a line that have no neighbour: no line would show them. */
+function alone(chart, index) {
+  const values = chart.data[index];
+  const found = [];
+  for (let at = 0; at < values.length; at += 1)
+    if (values[at] != null && values[at - 1] == null && values[at + 1] == null) found.push(at);
+  return found;
+}
+
 function series(element, each) {
   const probe = document.createElement("span");
-  probe.className = each.path ? `path-${each.path.replaceAll("/", "-")}` : "path-ledger";
+  probe.className = each.path ? `path-${each.path.replaceAll("/", "-")}` : each.number ? `series-${each.number}` : "path-ledger";
   element.append(probe);
   const stroke = colour(probe, "--colour");
   const dash = colour(probe, "--dash");
   probe.remove();
-  const drawn = { label: each.label, stroke, width: 1.75, points: { show: each.kind === "points", size: 5 }, spanGaps: false };
+  const drawn = { label: each.label, stroke, width: 1.75, points: { show: each.kind === "points", size: 5, filter: each.kind === "line" ? alone : null }, spanGaps: false };
   if (dash) drawn.dash = dash.split(" ").map(Number).map((length) => length * 2);
   if (each.kind === "steps") drawn.paths = uPlot.paths.stepped({ align: 1 });
   if (each.kind === "bars") {

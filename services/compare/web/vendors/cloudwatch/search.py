@@ -1,0 +1,43 @@
+"""Search: a log group's lines in a time range, by a filter pattern where the vendor takes one."""
+
+from __future__ import annotations
+
+from flask import render_template, request
+
+from services.compare.web.site import refuse
+from services.compare.web.vendors import timerange
+from services.compare.web.vendors.asking import Asked, ask
+from services.compare.web.vendors.cloudwatch.client import CloudWatch, Page
+from services.compare.web.vendors.cloudwatch.lines import line
+
+ORDERS = {"newest": "newest first", "oldest": "oldest first"}
+
+
+def show() -> str:
+    group, pattern = request.args.get("group", ""), request.args.get("pattern", "").strip()
+    token, order = request.args.get("token", ""), request.args.get("order", "") or "newest"
+    if order not in ORDERS:
+        refuse(f"order={order} is no order.", f"Take one of {', '.join(ORDERS)}.")
+    chosen = timerange.read(default="15m")
+    # Whole seconds, so that the address of the next page asks the same question, which a token is good for.
+    start, end = int(chosen.start), int(chosen.end) + 1
+    cloudwatch = CloudWatch.of_site()
+    found: Asked[Page] = Asked(Page(()))
+    if group:
+        found = ask("CloudWatch Logs", cloudwatch.search, group, start, end, pattern, token, order == "newest")
+    groups = ask("CloudWatch Logs", cloudwatch.groups)
+    onward = {"group": group, "pattern": pattern, "order": order, "range": timerange.CUSTOM, "from": chosen.from_text, "to": chosen.to_text}
+    return render_template(
+        "vendors/cloudwatch/search.html",
+        found=found,
+        lines=[line(event) for event in found.value.items] if found.value else [],
+        group=group,
+        groups=groups.value.items if groups.value else (),
+        groups_problem=groups.problem,
+        pattern=pattern,
+        order=order,
+        orders=ORDERS,
+        token=token,
+        range=chosen,
+        onward=onward,
+    )
