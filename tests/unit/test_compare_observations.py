@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from compose.settings import SignalPath
 from services.compare.model import Verdict
 from services.compare.readers import cloudwatch, rollbar
-from services.compare.readers.base import Observation
+from services.compare.readers.base import Observation, parse
 from services.compare.verdicts import Comparison
 from tests.compare_run import RUN, observations, requests
 
@@ -61,3 +61,22 @@ def test_a_foreign_log_line_disturbs_nobody(comparison: Comparison, line: dict[s
 @example({"trace_id": {"a": 1}, "run": RUN})
 def test_a_foreign_occurrence_disturbs_nobody(comparison: Comparison, custom: Any) -> None:
     disturb_nobody(comparison, [rollbar.observation({"id": 1, "timestamp": 1, "data": {"custom": custom}})])
+
+
+@pytest.mark.parametrize(
+    ("document", "value"),
+    [
+        (b'{"a": [1, 2.5, null, "\xc3\xa9"]}', {"a": [1, 2.5, None, "é"]}),
+        ('{"a": Infinity}', {"a": float("inf")}),
+        ('{"a": "\\ud83d", "b": "\\ud83d\\ude00"}', {"a": "?", "b": "😀"}),
+    ],
+    ids=["usual", "infinity", "half of a pair"],
+)
+def test_what_others_write_as_json_is_read(document: str | bytes, value: Any) -> None:
+    assert parse(document) == value
+
+
+@pytest.mark.parametrize("document", ["", "{", "[" * 100_000, '{"a": 1} b', b"\xff"], ids=["nothing", "cut", "deep", "more", "no UTF-8"])
+def test_what_is_no_json_is_a_value_error(document: str | bytes) -> None:
+    with pytest.raises(ValueError, match="."):
+        parse(document)

@@ -131,13 +131,14 @@ def mapping(value: Any) -> Mapping[str, Any]:
 def parse(document: str | bytes) -> Any:
     """A JSON document. Raises ValueError, also where values lie within one another too deeply.
 
-    orjson first, which takes a fraction of the time; what it refuses and others write (NaN, half of a surrogate pair) is read all the same.
+    orjson first, which takes a fraction of the time; what it refuses and others write is read all the same: NaN, and half of a surrogate
+    pair, as a question mark, for nothing could write it on.
     """
     try:
         return orjson.loads(document)
     except orjson.JSONDecodeError:
         try:
-            return json.loads(document)
+            return json.loads(json.dumps(json.loads(document), ensure_ascii=False).encode("utf-8", "replace"))
         except RecursionError as error:
             raise ValueError("values lie within one another too deeply") from error
 
