@@ -78,5 +78,5 @@ def test_what_others_write_as_json_is_read(document: str | bytes, value: Any) ->
 
 @pytest.mark.parametrize("document", ["", "{", "[" * 100_000, '{"a": 1} b', b"\xff"], ids=["nothing", "cut", "deep", "more", "no UTF-8"])
 def test_what_is_no_json_is_a_value_error(document: str | bytes) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         parse(document)
