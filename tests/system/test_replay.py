@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from opentelemetry.proto.logs.v1.logs_pb2 import LogsData
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, TracesData
 
+from compose.settings import ROOT
 from loadtest.runs import load_run
 from services.compare.replay.recorded import Signal, files
 from services.cruddur.signals import Route
@@ -205,5 +209,29 @@ def test_a_wrong_configuration_is_told_in_the_collectors_words_and_leaves_nothin
     assert words in done.err
     assert "no run was made" in done.err
     assert sandbox.runs() == before
-    assert not list(sandbox.state_dir.glob("replay-*"))
+    assert not list(sandbox.state_dir.glob("replays/*"))
     assert len(sandbox.processes().get("supervisor", [])) == processes
+
+
+def test_a_replay_that_is_ended_takes_its_run_and_its_collector_with_it(sandbox: Sandbox, run: str) -> None:
+    before = set(sandbox.runs())
+    command = subprocess.Popen(
+        [sys.executable, "-m", "services.compare.replay"],
+        cwd=ROOT,
+        env=sandbox.environment | {"RUN": run, "REPLAY_RATE": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        until(lambda: set(sandbox.runs()) - before, 30, "the new run")
+        (collector,) = psutil.Process(command.pid).children()
+        command.terminate()
+        output, _ = command.communicate(timeout=30)
+    finally:
+        command.kill()
+    assert command.returncode == 130, output
+    assert "the new run was taken back" in output
+    assert set(sandbox.runs()) == before
+    assert not collector.is_running()
+    assert not list(sandbox.state_dir.glob("replays/*"))
