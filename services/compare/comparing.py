@@ -15,7 +15,11 @@ from loadtest.ledger import LedgerEntry
 from loadtest.runs import Manifest, Run, RunError
 from services.compare import prices, record
 from services.compare.evidence import Evidence
+from services.compare.prices import Meter
 from services.compare.readers import metric_readers, readers
+from services.compare.readers.base import Reader
+from services.compare.readers.metrics import MetricReader
+from services.compare.readers.xray import XRayReader
 from services.compare.report import Report
 from services.compare.settle import Look, settle
 from services.compare.verdicts import Comparison
@@ -37,11 +41,13 @@ def compare(settings: Settings, run: Run, looked: Callable[[Look], None] = lambd
         raise RunError(f"run {run.id} has no finished request; `make load` makes a new run")
     paths = frozenset(run.manifest.paths)
     # Closed whatever happens: what it spilled to the disk goes with it.
-    with closing(Comparison(run.id, entries, paths)) as comparison:
+    with closing(Comparison(run.id, entries, paths, replayed=run.manifest.replay_of is not None)) as comparison:
+        sources = readers(settings, paths, comparison.keys(SignalPath.HONEYCOMB_OTLP))
+        totals = metric_readers(settings, paths)
         settled = settle(
             comparison,
-            readers(settings, paths, comparison.keys(SignalPath.HONEYCOMB_OTLP)),
-            metric_readers(settings, paths),
+            sources,
+            totals,
             expected_totals(entries),
             settings.settle,
             settings.compare_timeout,
@@ -63,12 +69,24 @@ def compare(settings: Settings, run: Run, looked: Callable[[Look], None] = lambd
             seconds=settled.seconds,
             reading=settled.reading,
             judging=judging,
+            meters=billed(sources, totals),
         )
         try:
             record.keep(run.folder, comparison, entries, report)
         except OSError as error:
             raise RunError(f"the record of run {run.id} cannot be written ({error}); make room below STATE_DIR, then again") from error
     return report
+
+
+def billed(sources: Sequence[Reader], totals: Sequence[MetricReader]) -> dict[tuple[SignalPath | None, Meter], int]:
+    """What is billed beside the paths' own signals: metrics, and the reading itself."""
+    found: dict[tuple[SignalPath | None, Meter], int] = {
+        (reader.path, meter): count for reader in totals for meter, count in reader.billed.items()
+    }
+    for reader in sources:
+        if isinstance(reader, XRayReader):
+            found[None, Meter.XRAY_TRACES_READ] = reader.traces_read
+    return found
 
 
 def about(manifest: Manifest) -> dict[str, Any]:

@@ -1,39 +1,80 @@
-"""What a run would be billed: units counted by the readers, times a dated table of prices.
+"""What a unit costs: a dated table of list prices, which a user can replace.
 
-The table is ``prices.json`` beside this module; ``<STATE_DIR>/prices.json`` of the same form replaces it.
+The table is ``prices.json`` beside this module; ``<STATE_DIR>/prices.json`` of the same form replaces it. A *meter* is what a vendor
+counts for its bill.
 """
 
 from __future__ import annotations
 
 from datetime import date
+from enum import StrEnum
 from pathlib import Path
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from compose.settings import ConfigurationError, Settings, SignalPath
+from compose.settings import Backend, ConfigurationError, Settings, SignalPath
 from services.compare.model import Measures
+
+
+class Meter(StrEnum):
+    """What is counted, by vendor."""
+
+    #: Spans, span events, span links and log records ("How Honeycomb Calculates Usage").
+    HONEYCOMB_EVENTS = "honeycomb/events"
+    #: Metric data points of one second and one set of attributes are one event.
+    HONEYCOMB_METRIC_EVENTS = "honeycomb/metric-events"
+    #: A trace is recorded once, by whichever way its segments came ("AWS X-Ray pricing").
+    XRAY_TRACES_RECORDED = "xray/traces-recorded"
+    #: Traces that reading has scanned or retrieved: what compare itself is billed.
+    XRAY_TRACES_READ = "xray/traces-read"
+    #: Bytes of log events, 26 more for each ("PutLogEvents").
+    CLOUDWATCH_LOG_BYTES = "cloudwatch/log-bytes"
+    #: Bytes of the log events that carry metrics.
+    CLOUDWATCH_METRIC_BYTES = "cloudwatch/metric-bytes"
+    #: Each combination of name, namespace and dimensions, for the month in which it is first sent.
+    CLOUDWATCH_CUSTOM_METRICS = "cloudwatch/custom-metrics"
+    ROLLBAR_OCCURRENCES = "rollbar/occurrences"
+
+    @property
+    def backend(self) -> Backend:
+        return Backend(self.value.split("/")[0])
+
+
+#: The meter that a path's own signals turn.
+OF_PATH: Final = {
+    SignalPath.HONEYCOMB_OTLP: Meter.HONEYCOMB_EVENTS,
+    SignalPath.XRAY_SDK: Meter.XRAY_TRACES_RECORDED,
+    SignalPath.XRAY_OTLP: Meter.XRAY_TRACES_RECORDED,
+    SignalPath.CLOUDWATCH_WATCHTOWER: Meter.CLOUDWATCH_LOG_BYTES,
+    SignalPath.CLOUDWATCH_OTLP: Meter.CLOUDWATCH_LOG_BYTES,
+    SignalPath.ROLLBAR_SDK: Meter.ROLLBAR_OCCURRENCES,
+}
+#: Meters that count things which exist, not things which happen: twice the traffic does not turn them faster.
+STANDING: Final = frozenset({Meter.CLOUDWATCH_CUSTOM_METRICS})
 
 _BUILT_IN: Final = Path(__file__).with_name("prices.json")
 
-Unit = Literal["event", "trace", "byte", "occurrence"]
+Unit = Literal["event", "trace", "byte", "metric", "occurrence"]
 
 
 class Price(BaseModel):
-    """``usd_per_unit`` None: not known, so the cost is unknown too, which is not zero."""
+    """``usd_per_unit`` None: not known, so the cost is unknown too, which is not zero. ``free_per_month``: units."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     unit: Unit
     usd_per_unit: float | None = Field(ge=0)
     free_per_month: int = Field(ge=0)
+    source: str = ""
 
-    def units(self, measures: Measures) -> int:
-        return measures.traces if self.unit == "trace" else measures.units
-
-    def cost(self, measures: Measures) -> float | None:
+    def cost(self, units: float) -> float | None:
         """US dollars, before the free tier."""
-        return None if self.usd_per_unit is None else self.units(measures) * self.usd_per_unit
+        return None if self.usd_per_unit is None else units * self.usd_per_unit
+
+    def monthly(self, units: float) -> float | None:
+        """US dollars for a month's units, beyond the free tier."""
+        return self.cost(max(0.0, units - self.free_per_month))
 
 
 class Prices(BaseModel):
@@ -43,7 +84,24 @@ class Prices(BaseModel):
     currency: Literal["USD"]
     region: str
     note: str = ""
-    paths: dict[SignalPath, Price]
+    meters: dict[Meter, Price]
+
+    @field_validator("meters")
+    @classmethod
+    def _all_of_them(cls, meters: dict[Meter, Price]) -> dict[Meter, Price]:
+        missing = [str(meter) for meter in Meter if meter not in meters]
+        if missing:
+            raise ValueError(f"{', '.join(missing)} missing; copy them from the built-in table, services/compare/prices.json")
+        return meters
+
+    def of(self, path: SignalPath) -> Price:
+        """The price of what a path's own signals are billed by."""
+        return self.meters[OF_PATH[path]]
+
+
+def units(path: SignalPath, measures: Measures) -> int:
+    """Units of :data:`OF_PATH` that a path was measured to have."""
+    return measures.traces if OF_PATH[path] is Meter.XRAY_TRACES_RECORDED else measures.units
 
 
 def built_in() -> Prices:
@@ -62,5 +120,5 @@ def load(settings: Settings) -> Prices:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        problem = f"{where + ': ' if where else ''}{first['msg']}"
+        problem = f"{where + ': ' if where else ''}{first['msg'].removeprefix('Value error, ')}"
         raise ConfigurationError(f"{path} is not a table of prices ({problem}); mend it, or remove it to use the built-in prices") from None

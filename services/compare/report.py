@@ -10,9 +10,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
 
 from compose.settings import SignalPath
+from services.compare import prices
 from services.compare.model import AS_EXPECTED, DIFFERS, Finding, Judgement, MetricTotal, PathState, Verdict
 from services.compare.paths import PATHS
-from services.compare.prices import Prices
+from services.compare.prices import Meter, Prices
 
 #: Exit statuses.
 ALL_AS_EXPECTED: Final = 0
@@ -27,7 +28,7 @@ class Report:
     """``why`` goes with the judgement's findings, one by one. ``about`` is what the manifest says of the run.
 
     ``seconds``: until the run had settled. ``reading``: what the first look at each path took of it, side by side. ``judging``: what came
-    after that, the verdicts.
+    after that, the verdicts. ``meters``: what is billed beside the paths' own signals.
     """
 
     run: str
@@ -41,6 +42,7 @@ class Report:
     seconds: float
     reading: Mapping[SignalPath, float] = field(default_factory=dict)
     judging: float = 0.0
+    meters: Mapping[tuple[SignalPath | None, Meter], int] = field(default_factory=dict)
 
     def state(self, path: SignalPath) -> State:
         if path not in self.states:
@@ -140,8 +142,18 @@ class Report:
                 }
                 for finding, why in zip(self.judgement.findings, self.why, strict=True)
             ],
+            "meters": [{"path": path, "meter": meter, "units": count} for path, meter, count in self._meters()],
             "prices": {"as_of": self.prices.as_of.isoformat(), "currency": self.prices.currency, "region": self.prices.region},
         }
+
+    def _meters(self) -> list[tuple[SignalPath | None, Meter, int]]:
+        """Everything the run is billed for: path (None: no single one), meter, units."""
+        found: list[tuple[SignalPath | None, Meter, int]] = [
+            (path, prices.OF_PATH[path], prices.units(path, self.judgement.measures[path]))
+            for path in SignalPath
+            if path in self.states and self.states[path].unreadable is None
+        ]
+        return found + [(path, meter, count) for (path, meter), count in self.meters.items()]
 
     def _path(self, path: SignalPath) -> dict[str, Any]:
         state = self.state(path)
@@ -164,7 +176,7 @@ class Report:
         if state == "unreadable":
             return document | {"reason": self.states[path].unreadable, "next": self.hints.get(path) or None}
         measures = self.judgement.measures[path]
-        price = self.prices.paths.get(path)
+        price, units = self.prices.of(path), prices.units(path, measures)
         return document | {
             "errors": measures.errors,
             "visible_seconds": _quantiles(measures.visible_s),
@@ -174,7 +186,7 @@ class Report:
                 for kept in self.judgement.attributes
                 if kept.path is path
             ],
-            "billed": None if price is None else {"unit": price.unit, "units": price.units(measures), "usd": price.cost(measures)},
+            "billed": {"unit": price.unit, "units": units, "usd": price.cost(units)},
         }
 
 

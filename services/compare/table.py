@@ -14,6 +14,7 @@ from rich.text import Text
 
 from compose.settings import SignalPath
 from services.compare.model import AS_EXPECTED, DIFFERS, Finding, Verdict
+from services.compare.prices import units
 from services.compare.report import ALL_AS_EXPECTED, SOMETHING_DIFFERS, Report
 
 #: Columns the report is laid out for.
@@ -113,8 +114,8 @@ def _measured(report: Report) -> Table:
         if measures is None or report.state(path) == "unreadable":
             table.add_row(Text(path), *[Text("—", "dim")] * 7)
             continue
-        price = report.prices.paths.get(path)
-        cost = None if price is None else price.cost(measures)
+        price, billed = report.prices.of(path), units(path, measures)
+        cost = price.cost(billed)
         kept = [each for each in report.judgement.attributes if each.path is path]
         found = sum(each.kept + each.renamed + each.changed for each in kept)
         declared = found + sum(each.dropped for each in kept)
@@ -129,7 +130,7 @@ def _measured(report: Report) -> Table:
             _milliseconds_pair(measures.duration_difference_ms),
             f"{100 * found / declared:.4g} %" if declared else Text("—", "dim"),
             Text(_few(odd), "yellow" if any(each.changed or each.dropped for each in kept) else "dim"),
-            Text("—", "dim") if price is None else _units(price.units(measures), price.unit),
+            _units(billed, price.unit),
             Text("—", "dim") if cost is None else _dollars(cost),
         )
     table.caption = Text(

@@ -172,17 +172,18 @@ def test_pending_names_the_bound_and_unknown_the_reason() -> None:
 
 def test_prices_of_the_user_replace_the_built_in_ones(tmp_path: Path) -> None:
     built_in = prices.load(hermetic_settings(state_dir=tmp_path))
-    assert set(built_in.paths) == set(SignalPath)
+    assert set(built_in.meters) == set(prices.Meter)
     own = json.loads(built_in.model_dump_json())
-    own["paths"]["rollbar/sdk"]["usd_per_unit"] = 0.5
+    own["meters"]["rollbar/occurrences"]["usd_per_unit"] = 0.5
     (tmp_path / "prices.json").write_text(json.dumps(own))
     loaded = prices.load(hermetic_settings(state_dir=tmp_path))
     measures = report().judgement.measures[SignalPath.ROLLBAR_SDK]
-    assert loaded.paths[SignalPath.ROLLBAR_SDK].cost(measures) == 1.0
-    assert built_in.paths[SignalPath.ROLLBAR_SDK].cost(measures) is None
+    occurrences = prices.units(SignalPath.ROLLBAR_SDK, measures)
+    assert loaded.of(SignalPath.ROLLBAR_SDK).cost(occurrences) == 1.0
+    assert built_in.of(SignalPath.ROLLBAR_SDK).cost(occurrences) is None
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"as_of": "2026-01-01"}', '{"as_of": "soon", "currency": "USD", "region": "r", "paths": {}}'])
+@pytest.mark.parametrize("text", ["", "[]", '{"as_of": "2026-01-01"}', '{"as_of": "soon", "currency": "USD", "region": "r", "meters": {}}'])
 def test_a_table_of_prices_that_is_none_is_one_clear_line(tmp_path: Path, text: str) -> None:
     (tmp_path / "prices.json").write_text(text)
     with pytest.raises(ConfigurationError, match=r"prices\.json is not a table of prices \(.*\); mend it") as caught:

@@ -50,6 +50,8 @@ class XRayReader:
         self.pause = 5.0 if settings.mode == "online" else 0.5
         self._client = client(settings, "xray")
         self._revisions: dict[str, int] = {}
+        #: Traces that were scanned or retrieved so far, which X-Ray bills.
+        self.traces_read = 0
 
     def read(self, window: Window, wanted: Collection[str] | None) -> Iterator[Batch]:
         if wanted is None:
@@ -75,6 +77,7 @@ class XRayReader:
                     revisions, calls = under_way.popleft()
                     fetched = [call.result() for call in calls]
                     unknown = {trace: why for _, without in fetched for trace, why in without.items()}
+                    self.traces_read += len(revisions)
                     self._revisions |= {trace: revision for trace, revision in revisions.items() if trace not in unknown}
                     yield Batch(
                         [each for found, _ in fetched for each in found],
@@ -104,6 +107,7 @@ class XRayReader:
             while True:
                 with readable("X-Ray"):
                     page = self._client.get_trace_summaries(**arguments)
+                self.traces_read += len(page.get("TraceSummaries", []))
                 yield {
                     trace: summary.get("Revision", 0)
                     for summary in page.get("TraceSummaries", [])
