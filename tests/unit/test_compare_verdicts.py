@@ -55,6 +55,17 @@ def without(observed: Sequence[Observation], path: SignalPath, name: str | None 
     return [each for each in observed if each.path is not path or (name is not None and each.name != name)]
 
 
+def test_of_a_replay_no_time_until_visible_is_told() -> None:
+    entry, observed = one()
+    comparison = Comparison(RUN, [entry], ALL, replayed=True)
+    comparison.add(observed)
+    judgement = comparison.judge({})
+    comparison.close()
+    assert only(judgement, SignalPath.HONEYCOMB_OTLP) is Verdict.SEEN
+    assert judgement.measures[SignalPath.HONEYCOMB_OTLP].visible_s is None
+    assert judgement.measures[SignalPath.HONEYCOMB_OTLP].duration_difference_ms is not None
+
+
 def test_everything_there_is_seen_and_what_is_not_expected_is_said_so() -> None:
     entry, observed = one()
     judgement = judge([entry], observed)
