@@ -4,8 +4,8 @@
     seen = asked(settings, run, trace_id, entry)               # what the vendors say now
     raw = raw_data(settings, run, record, seen.entry, path, trace_id, id)
 
-Raw documents have two sources: a run that was imported brings them along (``documents.parquet`` beside the record's tables: path, trace_id,
-id, document), every other run's are read from the vendor when they are asked for.
+Raw documents have two sources: what was kept with the record (:data:`services.compare.record.DOCUMENTS`, when a run is exported, so that
+an imported one has them), else the vendor, who is asked for them at that moment.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from loadtest.ledger import LedgerEntry
 from loadtest.runs import Run
 from services.compare import trace
 from services.compare.alignment import State
+from services.compare.export import documents
 from services.compare.model import AS_EXPECTED, Verdict
 from services.compare.readers import readers
 from services.compare.readers.base import Observation, Unreadable, sent_at
@@ -32,8 +33,6 @@ from services.cruddur.signals import Outcome, Route, Signal, expected
 
 #: Seconds a page waits for the vendors, all of them together.
 PATIENCE: Final = 10.0
-#: Where an imported run has its raw documents, beside the record's tables.
-DOCUMENTS: Final = "documents.parquet"
 
 
 @dataclass(frozen=True)
@@ -199,7 +198,7 @@ def neighbours(record: Record, sequence: int) -> Neighbours:
 def asked(settings: Settings, run: Run, trace_id: str, entry: LedgerEntry | None) -> Seen:
     """The request as the vendors have it now; a path that does not answer says so, and hides no other."""
     paths = frozenset(run.manifest.paths)
-    refusal = _another_mode(settings, run)
+    refusal = not_ours(settings, run)
     if refusal is not None:
         seen = [PathSeen(path, "unreadable" if path in paths else "off", reason=refusal[0], hint=refusal[1]) for path in SignalPath]
         return Seen(trace_id, entry, seen, "vendors", time.time())
@@ -219,14 +218,16 @@ def _collect(settings: Settings, trace_id: str, entry: LedgerEntry | None, paths
         return trace.collect(trace_id, None, paths, readers(settings, paths, ()), PATIENCE)
 
 
-def _another_mode(settings: Settings, run: Run) -> tuple[str, str] | None:
-    """Why the vendors that are configured now are not those of the run."""
-    if run.manifest.mode == settings.mode:
-        return None
-    return (
-        f"the run was made {run.manifest.mode}, but MODE is {settings.mode}: these vendors have never seen it",
-        f"start the page with MODE={run.manifest.mode}",
-    )
+def not_ours(settings: Settings, run: Run) -> tuple[str, str] | None:
+    """Why the vendors that are configured now are not those of the run, and what to do; None where they are."""
+    if run.imported:
+        return "the run was imported: its vendors are elsewhere", "what came along with it is all there is"
+    if run.manifest.mode != settings.mode:
+        return (
+            f"the run was made {run.manifest.mode}, but MODE is {settings.mode}: these vendors have never seen it",
+            f"start the page with MODE={run.manifest.mode}",
+        )
+    return None
 
 
 # -- raw data
@@ -241,34 +242,38 @@ def raw_data(
         return Raw(kept, "kept", record.made)
     if path not in run.manifest.paths:
         raise NoRawData(f"{path} was off in this run")
-    refusal = _another_mode(settings, run)
+    refusal = not_ours(settings, run)
     if refusal is not None:
-        raise Unreadable(*refusal)
+        gap = _gap(record, path) if record is not None else None
+        raise NoRawData(f"{path}: no raw data of this was kept{f' ({gap})' if gap else ''}, and {refusal[0]}", refusal[1])
     view = _collect(settings, trace_id, entry, {path})
     answer = next(each for each in view.paths if each.path is path)
     if answer.unreadable:
         raise Unreadable(answer.unreadable, answer.hint)
-    documents = [each.document for each in answer.observations if each.id == identity]
-    if not documents:
+    found = [each.document for each in answer.observations if each.id == identity]
+    if not found:
         raise NoRawData(
             f"{path} answers, and has no such {'observation' if answer.observations else 'trace'} any more",
             "a vendor that was started afresh has forgotten what it had; `make export` keeps raw documents with a run",
         )
-    return Raw(documents, "vendor", time.time())
+    return Raw(found, "vendor", time.time())
 
 
 def kept_documents(record: Record, path: SignalPath, trace_id: str, identity: str) -> list[Any]:
-    """The raw documents that an imported run brought along; none where it brought none."""
-    file = record.folder / str(record.document["folder"]) / DOCUMENTS
-    if not file.is_file():
-        return []
+    """The raw documents that are kept with a run; none where none are. Raises NoRawData."""
     try:
-        rows = record.rows(
-            "SELECT document FROM read_parquet(?) WHERE path = ? AND trace_id = ? AND id = ?", [str(file), str(path), trace_id, identity]
-        )
+        rows = record.rows("SELECT document FROM documents WHERE path = ? AND trace_id = ? AND id = ?", [str(path), trace_id, identity])
     except duckdb.Error as error:
-        raise NoRawData(f"{file.name} of run {record.folder.name} cannot be read ({error})", "import the run again") from error
+        raise NoRawData(
+            f"the raw documents of run {record.folder.name} cannot be read ({error})", "export or import the run again"
+        ) from error
     return [_document(row["document"]) for row in rows]
+
+
+def _gap(record: Record, path: SignalPath) -> str | None:
+    """Why not all raw documents of a path were kept."""
+    kept = documents.states(record.folder / str(record.document["folder"])).get(path)
+    return kept.reason if kept is not None else None
 
 
 def _document(text: Any) -> Any:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any, Final
+from urllib.parse import urlencode
 
 from flask import Blueprint, Response, current_app, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
@@ -25,7 +26,7 @@ from services.compare.alignment import DURATION_MS, DURATION_SHARE, Alignment, a
 from services.compare.readers.base import Observation, Unreadable, sent_at
 from services.compare.readers.http import Api
 from services.compare.record import NoRecord, Record
-from services.compare.request import Neighbours, NoRawData, Seen, asked, neighbours, raw_data, recorded, started
+from services.compare.request import Neighbours, NoRawData, Seen, asked, neighbours, not_ours, raw_data, recorded, started
 from services.compare.web import vendor_links, waterfall
 from services.compare.web.site import Refused, refuse, site
 from services.compare.web.site import trace_id as parsed
@@ -75,6 +76,7 @@ def show(run_id: str, trace_id: str) -> ResponseReturnValue:
         differences=_differences(alignment),
         axis=axis,
         panes=waterfall.panes(seen, observations, alignment, axis, limit),
+        not_ours=not_ours(site().settings, run),
         by_path={path.path: path for path in seen.paths},
         marked=marked,
         around=around,
@@ -194,7 +196,8 @@ def _nobody(run: Run, seen: Seen) -> Refused:
         return Refused(
             404, "Of another run", f"{seen.trace_id} is request #{entry.sequence} of run {other.id}, not of {run.id}", _hint(other.id, seen)
         )
-    hint = _hint(run.id, seen) + "?source=vendors asks the vendors instead" if seen.source == "record" else "`make compare` prints some ids"
+    live = f"{_hint(run.id, seen)}?source=vendors asks the vendors instead"
+    hint = live if seen.source == "record" and not_ours(site().settings, run) is None else "the run's list of requests has those it has"
     return Refused(404, "No such request", f"{who} the trace {seen.trace_id}, and no request of the ledger had it", hint)
 
 
@@ -258,14 +261,21 @@ def _vendor_page(run: Run, seen: Seen, path: SignalPath, each: Observation | Non
     of the local one. None where there is no such page."""
     if run.manifest.mode == "online":
         return _online_page(run, seen, path, each)
-    places = {
-        Backend.HONEYCOMB: f"/vendors/honeycomb/traces/{seen.trace_id}",
-        Backend.XRAY: f"/vendors/xray/traces/{seen.trace_id}",
-        Backend.CLOUDWATCH: f"/vendors/cloudwatch/traces/{seen.trace_id}",
-        Backend.ROLLBAR: f"/vendors/rollbar/occurrences/{each.id}" if each is not None and _PLAIN_ID.fullmatch(each.id) else "",
+    if not_ours(site().settings, run) is not None:
+        return None
+    sandbox = run.manifest.settings
+    searched = {
+        "group": sandbox.get("log_group" if path is SignalPath.CLOUDWATCH_WATCHTOWER else "otlp_log_group", ""),
+        "pattern": f'"{seen.trace_id}"',
+        "range": run.id,
     }
-    place = places[path.backend]
-    return (place, "as its own page shows it") if place and _is_served(place) else None
+    place, words = {
+        Backend.HONEYCOMB: (f"/vendors/honeycomb/traces/{seen.trace_id}", "in Honeycomb"),
+        Backend.XRAY: (f"/vendors/xray/traces/{seen.trace_id}", "in X-Ray"),
+        Backend.CLOUDWATCH: (f"/vendors/cloudwatch/search?{urlencode(searched)}", "in CloudWatch Logs"),
+        Backend.ROLLBAR: ("/vendors/rollbar/occurrences", "among Rollbar's occurrences"),
+    }[path.backend]
+    return (place, words) if _is_served(place.partition("?")[0]) else None
 
 
 def _online_page(run: Run, seen: Seen, path: SignalPath, each: Observation | None) -> tuple[str, str] | None:
