@@ -102,6 +102,8 @@ class Comparison:
         self._subject_list: list[tuple[int, _Shape]] = []
         self._asked: dict[_Label, tuple[int, _Asked]] = {}
         self._traces: set[str] = set()
+        #: Whether the table ``checked`` holds what the observations say now.
+        self._checked = False
         self._load(entries)
         for path in self.paths:
             self._db.execute("INSERT INTO path VALUES (?, ?, TRUE, TRUE)", [_INDEX[path], PATHS[path].decider])
@@ -139,11 +141,13 @@ class Comparison:
             error.append(each.error)
             deliveries.append(each.deliveries)
             units.append(each.units)
+        self._checked = False
         self._insert("observation", pa.table(columns, schema=_OBSERVATION))
 
     def forget(self, paths: Collection[SignalPath], traces: Collection[str]) -> None:
         """Drop what was observed of these traces on these paths, because it is read again."""
         if traces and paths:
+            self._checked = False
             self._db.execute(
                 "DELETE FROM observation WHERE trace_id IN (SELECT unnest(?)) AND subject IN "
                 "(SELECT subject FROM subject JOIN label USING (label) WHERE path IN (SELECT unnest(?)))",
@@ -156,6 +160,7 @@ class Comparison:
 
     def clear(self, paths: Collection[SignalPath]) -> None:
         """Drop everything that was observed on these paths: reading them failed half-way, or begins anew."""
+        self._checked = False
         numbers = [[_INDEX[path] for path in paths]]
         self._db.execute(
             "DELETE FROM observation WHERE subject IN "
@@ -173,6 +178,7 @@ class Comparison:
 
     def progress(self) -> dict[SignalPath, Progress]:
         """How far each path is."""
+        self._check()
         rows = self._db.execute("FROM progress").fetchall()
         return {
             _ORDER[path]: Progress(int(complete), int(incomplete), int(observations)) for path, complete, incomplete, observations in rows
@@ -180,6 +186,7 @@ class Comparison:
 
     def incomplete(self, paths: Collection[SignalPath]) -> list[str]:
         """Trace ids of requests that still lack an expected signal on one of these paths."""
+        self._check()
         rows = self._db.execute(
             "SELECT DISTINCT trace_id FROM checked WHERE NOT ok AND NOT skipped AND path IN (SELECT unnest(?)) ORDER BY trace_id",
             [[_INDEX[path] for path in paths]],
@@ -192,7 +199,8 @@ class Comparison:
             self._db.execute(
                 "UPDATE path SET settled = ?, readable = ? WHERE path = ?", [state.settled, state.unreadable is None, _INDEX[path]]
             )
-        self._db.execute("DELETE FROM verdict; INSERT INTO verdict FROM decided")
+        self._check()
+        self._db.execute("CREATE OR REPLACE TABLE extra AS FROM repeated; DELETE FROM verdict; INSERT INTO verdict FROM decided")
         counts: dict[SignalPath, dict[Verdict, int]] = {path: dict.fromkeys(Verdict, 0) for path in self.paths}
         for path, verdict, count in self._db.execute("FROM verdict_counts").fetchall():
             counts[_ORDER[path]][Verdict(verdict)] = count
@@ -204,6 +212,11 @@ class Comparison:
             attributes=self._attributes(),
             requests=len(self._traces),
         )
+
+    def _check(self) -> None:
+        if not self._checked:
+            self._db.execute("CREATE OR REPLACE TABLE checked AS FROM checking")
+            self._checked = True
 
     # -- what is kept
 

@@ -26,15 +26,16 @@ CREATE VIEW thing AS
 SELECT trace_id, label, id, sum(deliveries) AS deliveries
 FROM observation JOIN subject USING (subject) GROUP BY trace_id, label, id;
 
--- How much of each signal a trace shows.
+-- How much a request shows of each signal that it requires.
 CREATE VIEW shown AS
-SELECT trace_id, signal, count(*) AS named, count(*) FILTER (WHERE complete) AS complete
-FROM (SELECT trace_id, signal, id, bool_or(complete) AS complete
-      FROM observation JOIN satisfies USING (subject) GROUP BY trace_id, signal, id)
-GROUP BY trace_id, signal;
+SELECT sequence, signal, count(*) AS named, count(*) FILTER (WHERE complete) AS complete
+FROM (SELECT ledger.sequence, signal, id, bool_or(complete) AS complete
+      FROM observation JOIN ledger USING (trace_id) JOIN satisfies USING (subject) JOIN requirement USING (class, signal)
+      GROUP BY ledger.sequence, signal, id)
+GROUP BY sequence, signal;
 
--- Each signal that a request requires on a path, and what came of it.
-CREATE VIEW checked AS
+-- Each signal that a request requires on a path, and what came of it. As a table it is checked: most of what follows reads it.
+CREATE VIEW checking AS
 SELECT request.sequence, request.trace_id, request.path, requirement.signal, requirement.n, requirement.name_n, signal.sampled,
        coalesce(shown.named, 0) AS named, coalesce(shown.complete, 0) AS complete,
        signal.sampled AND request.decision IS FALSE AS skipped,
@@ -43,7 +44,9 @@ SELECT request.sequence, request.trace_id, request.path, requirement.signal, req
 FROM request
 JOIN requirement USING (class)
 JOIN signal ON signal.signal = requirement.signal AND signal.path = request.path
-LEFT JOIN shown ON shown.trace_id = request.trace_id AND shown.signal = requirement.signal;
+LEFT JOIN shown ON shown.sequence = request.sequence AND shown.signal = requirement.signal;
+
+CREATE TABLE checked AS FROM checking;
 
 -- Whether the ledger explains what was observed.
 CREATE VIEW explained AS
@@ -59,12 +62,14 @@ FROM thing JOIN label USING (label)
 LEFT JOIN request ON request.trace_id = thing.trace_id AND request.path = label.path
 LEFT JOIN label_requirement ON label_requirement.class = request.class AND label_requirement.label = thing.label;
 
--- What came more often than it should. Of an open kind an application may show more than is declared, each once.
-CREATE VIEW extra AS
+-- What came more often than it should. Of an open kind an application may show more than is declared, each once. As a table: extra.
+CREATE VIEW repeated AS
 SELECT sequence, path, label, sum(deliveries) AS deliveries, least(count(*), coalesce(any_value(n), count(*))) AS expected
 FROM explained WHERE why IS NULL AND sequence IS NOT NULL
 GROUP BY sequence, path, label
 HAVING sum(deliveries) > least(count(*), coalesce(any_value(n), count(*)));
+
+CREATE TABLE extra AS FROM repeated;
 
 -- The verdicts, in the order in which they are tried.
 CREATE VIEW decided AS
