@@ -428,6 +428,8 @@ def _result(
                 target, Aligned("", signal.name or str(signal.operation), 0, "declared", signal.operation, None, defaultdict(Cell))
             )
         _declared_count(trace, built[target], signal, 1 + len(others), states)
+    # What no path can be blamed for, because none of its paths was sampled or could be read, is not there.
+    built = {name: each for name, each in built.items() if isinstance(name, int) or any(cell.missing for cell in each.cells.values())}
     for aligned in built.values():
         _twins(trace, aligned, states)
         _doubled(trace, aligned, declared)
