@@ -1,6 +1,6 @@
 """`make bench`: the figures, each beside its yardstick in the same run.
 
-python -m tests.bench [--markdown FILE] [--quick] [application ingest visibility xray]
+python -m tests.bench [--markdown FILE] [--quick] [application comparing ingest visibility xray]
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.bench import application, ingest, recording, visibility, xray
+from tests.bench import application, comparing, ingest, recording, visibility, xray
 from tests.bench.figures import Section, machine, markdown, section, table
 from tests.sandbox import Sandbox
 
@@ -20,6 +20,7 @@ SECTIONS = {
     "visibility": "From response to visible, memory, up",
     "ingest": "How fast each part takes telemetry",
     "xray": "X-Ray beside moto",
+    "comparing": "`make compare` of a large run",
     "application": "What telemetry costs the application (one gunicorn worker on one core)",
 }
 
@@ -45,6 +46,9 @@ def main() -> None:
     done: dict[str, Section] = {}
     with tempfile.TemporaryDirectory(prefix="parallax-bench-") as name:
         folder = Path(name)
+        if "comparing" in wanted:
+            # With a sandbox of its own, and before the other: idle or not, it would share the cores.
+            done["comparing"] = section(SECTIONS["comparing"], comparing.run(folder, 10_000 // part, say))
         say("bringing a sandbox of its own up")
         with Sandbox.start(folder / "state") as sandbox:
             if "visibility" in wanted:
