@@ -148,7 +148,12 @@ class HoneycombReader:
     def columns(self, slug: str | None = None) -> set[str]:
         """Every column of one dataset, or of all. Raises Unreadable when the key may not read."""
         slugs = [slug] if slug is not None else [each["slug"] for each in self.datasets()]
-        return {column["key_name"] for each in slugs for column in self._api.call("GET", f"/1/columns/{each}")}
+        return {column["key_name"] for each in slugs for column in self.described(each)}
+
+    def described(self, slug: str) -> list[dict[str, Any]]:
+        """Every column of one dataset as the API describes it, by the dataset's slug."""
+        columns: list[dict[str, Any]] = self._api.call("GET", f"/1/columns/{slug}")
+        return columns
 
     def datasets(self) -> list[dict[str, Any]]:
         """Every dataset as the API describes it. Raises Unreadable when the key may not read."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from flask import Blueprint
 
 from compose.settings import Backend
-from services.compare.web.vendors import cloudwatch, rollbar, xray
+from services.compare.web.vendors import cloudwatch, honeycomb, rollbar, xray
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Vendor:
 
 
 VENDORS: tuple[Vendor, ...] = (
+    Vendor(Backend.HONEYCOMB, "Honeycomb", honeycomb.blueprint, "honeycomb.datasets"),
     Vendor(Backend.XRAY, "X-Ray", xray.blueprint, "xray.service_map"),
     Vendor(Backend.CLOUDWATCH, "CloudWatch", cloudwatch.blueprint, "cloudwatch.groups"),
     Vendor(Backend.ROLLBAR, "Rollbar", rollbar.blueprint, "rollbar.items"),

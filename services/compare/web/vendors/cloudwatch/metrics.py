@@ -9,7 +9,7 @@ from typing import Final
 from flask import render_template, request
 
 from services.compare.web.figures import Axis, Figure, Series, Unit
-from services.compare.web.site import Refused, site
+from services.compare.web.site import site
 from services.compare.web.vendors import timerange
 from services.compare.web.vendors.asking import ask
 from services.compare.web.vendors.cloudwatch.client import CloudWatch
@@ -42,8 +42,6 @@ def show() -> str:
     name = request.args.get("metric", "")
     every = read.value.found if read.value else []
     same = [metric for metric in every if metric.name == name]
-    if name and read.value and not same:
-        raise Refused(404, "No such metric", f"No line {chosen.words} holds a metric {name!r}.", "Choose another time, or one of the list.")
     return render_template(
         "vendors/cloudwatch/metrics.html",
         read=read,
