@@ -9,7 +9,7 @@ from pathlib import Path
 from flask import Flask, Response, request, url_for
 
 from compose.settings import Settings
-from services.compare.web import contrast, live, numbers, run, runs, security, text, words
+from services.compare.web import contrast, cost, live, numbers, run, runs, security, text, words
 from services.compare.web import request as one_request
 from services.compare.web.site import Site, context, error_page
 from services.compare.web.vendors import VENDORS
@@ -20,6 +20,7 @@ PAGES = (
     live.blueprint,
     run.blueprint,
     one_request.blueprint,
+    cost.blueprint,
     contrast.blueprint,
 )
 
@@ -28,6 +29,7 @@ RUN_PAGES = (
     ("overview", "Overview", "run.overview"),
     ("requests", "Requests", "run.requests"),
     ("attributes", "Attributes", "run.attributes"),
+    ("cost", "Cost", "cost.show"),
     ("contrast", "Against another run", "contrast.choose"),
 )
 

@@ -1,0 +1,146 @@
+"""What a sampling rate would have saved of this run, and which of its errors it would have hidden.
+
+Head sampling decides by the trace id, as OpenTelemetry's ``TraceIdRatioBased`` sampler does: a trace is kept when the lower 64 bits of
+its id are below the rate's share of their range ("Tracing SDK", OpenTelemetry specification). So the answer is the same each time, and
+a higher rate keeps everything that a lower one kept. Spans and segments are sampled; log lines, items and metrics are not.
+
+*Keeping errors* is what tail sampling does instead: every request that failed is kept, of the others the rate's share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from services.compare.costs.bill import Bill
+from services.compare.prices import Meter, Prices
+from services.compare.record import Record
+
+#: Rates that the page shows beside the one that is asked about.
+RATES: Final = (0.5, 0.25, 0.1, 0.05, 0.01)
+#: Hidden errors that are listed.
+LISTED: Final = 100
+
+#: A trace's place in the sampler's range, from 0 to 1; its error, as the client or any backend saw it; and its billable spans.
+_TRACES: Final = """
+WITH spans AS (
+    SELECT trace_id,
+           sum(CASE WHEN path = 'honeycomb/otlp' THEN units * deliveries ELSE 0 END) AS events,
+           bool_or(path LIKE 'xray/%') AS traced,
+           bool_or(error) AS error
+    FROM observations WHERE kind IN ('span', 'segment', 'subsegment') GROUP BY trace_id)
+SELECT requests.sequence, requests.trace_id, requests.route, requests.status, requests.start,
+       CAST('0x' || right(requests.trace_id, 16) AS UBIGINT) / 18446744073709551616.0 AS place,
+       coalesce(requests.status >= 500, FALSE) OR requests.status IS NULL OR coalesce(spans.error, FALSE) AS error,
+       coalesce(spans.events, 0) AS events, coalesce(spans.traced, FALSE) AS traced
+FROM requests LEFT JOIN spans USING (trace_id)
+"""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One rate. ``kept``, ``hidden``: requests that are kept, and those that failed and are not. ``blind``: kinds of error (route and
+    status) of which not one request is kept. ``units``: a month's units by meter that are left; ``saved``: dollars a month by meter,
+    None where the price is not known. ``*_keeping``: the same when errors are always kept."""
+
+    rate: float
+    kept: int
+    hidden: int
+    blind: Sequence[tuple[str, int | None]]
+    units: dict[Meter, float]
+    saved: dict[Meter, float | None]
+    units_keeping: dict[Meter, float]
+    saved_keeping: dict[Meter, float | None]
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """A request that failed and would not have been kept. ``elsewhere``: paths that show it all the same, because they sample nothing."""
+
+    sequence: int
+    trace_id: str
+    route: str
+    status: int | None
+    elsewhere: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """``errors``: requests that failed; ``recorded``: requests of which anything that is sampled was recorded."""
+
+    requests: int
+    recorded: int
+    errors: int
+    choices: Sequence[Choice]
+
+
+def choices(record: Record, bill: Bill, prices: Prices, rates: Sequence[float]) -> Sampled:
+    """What each rate would mean, for the month that ``bill`` reckons with."""
+    about = record.rows(
+        "SELECT count(*) AS n, count(*) FILTER (WHERE events > 0 OR traced) AS recorded, count(*) FILTER (WHERE error) AS errors "
+        f"FROM ({_TRACES})"
+    )[0]
+    return Sampled(about["n"], about["recorded"], about["errors"], [_choice(record, bill, prices, rate) for rate in rates])
+
+
+def _choice(record: Record, bill: Bill, prices: Prices, rate: float) -> Choice:
+    row = record.rows(
+        f"""
+        SELECT count(*) FILTER (WHERE place < $rate) AS kept,
+               count(*) FILTER (WHERE error AND place >= $rate) AS hidden,
+               coalesce(sum(events) FILTER (WHERE place >= $rate), 0) AS events,
+               count(*) FILTER (WHERE traced AND place >= $rate) AS traces,
+               coalesce(sum(events) FILTER (WHERE place >= $rate AND NOT error), 0) AS events_keeping,
+               count(*) FILTER (WHERE traced AND place >= $rate AND NOT error) AS traces_keeping
+        FROM ({_TRACES})
+        """,
+        {"rate": rate},
+    )[0]
+    blind = record.rows(
+        f"SELECT route, status FROM ({_TRACES}) WHERE error GROUP BY ALL HAVING min(place) >= $rate ORDER BY ALL", {"rate": rate}
+    )
+    plain = {Meter.HONEYCOMB_EVENTS: float(row["events"]), Meter.XRAY_TRACES_RECORDED: float(row["traces"])}
+    keeping = {Meter.HONEYCOMB_EVENTS: float(row["events_keeping"]), Meter.XRAY_TRACES_RECORDED: float(row["traces_keeping"])}
+    units, saved = _savings(bill, prices, plain)
+    units_keeping, saved_keeping = _savings(bill, prices, keeping)
+    return Choice(
+        rate,
+        row["kept"],
+        row["hidden"],
+        [(each["route"], each["status"]) for each in blind],
+        units,
+        saved,
+        units_keeping,
+        saved_keeping,
+    )
+
+
+def _savings(bill: Bill, prices: Prices, dropped: dict[Meter, float]) -> tuple[dict[Meter, float], dict[Meter, float | None]]:
+    """A month's units that are left, and the dollars that are saved, when these units of the run are not sent."""
+    units: dict[Meter, float] = {}
+    saved: dict[Meter, float | None] = {}
+    for total in bill.totals:
+        if total.meter not in dropped or not total.units:
+            continue
+        left = max(0.0, total.month_units * (1 - dropped[total.meter] / total.units))
+        before, after = prices.meters[total.meter].monthly(total.month_units), prices.meters[total.meter].monthly(left)
+        units[total.meter] = left
+        saved[total.meter] = None if before is None or after is None else before - after
+    return units, saved
+
+
+def hidden(record: Record, rate: float) -> list[Hidden]:
+    """The first :data:`LISTED` requests that failed and that this rate would not have kept."""
+    rows = record.rows(
+        f"""
+        WITH lost AS (SELECT * FROM ({_TRACES}) WHERE error AND place >= $rate ORDER BY sequence LIMIT {LISTED})
+        SELECT lost.sequence, lost.trace_id, lost.route, lost.status,
+               coalesce(list(DISTINCT observations.path ORDER BY observations.path)
+                        FILTER (WHERE observations.kind IN ('log', 'item')), []) AS elsewhere
+        FROM lost LEFT JOIN observations USING (trace_id)
+        GROUP BY ALL ORDER BY lost.sequence
+        """,
+        {"rate": rate},
+    )
+    return [Hidden(**row) for row in rows]
