@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from flask import render_template
@@ -17,8 +18,21 @@ from services.compare.web.run.memory import once
 from services.compare.web.run.requests import facets, requests_href, trace_href
 from services.compare.web.site import site
 
-#: Groups of requests not as expected that are listed.
-GROUPS: Final = 8
+#: Of requests with the same verdict on the same path: what they lack or have too often, the most frequent first.
+KINDS: Final = 3
+
+
+@dataclass(frozen=True)
+class Group:
+    """Requests with a verdict that is not as expected on a path. ``kinds``: what is absent, what is there too often, and in how many
+    requests; ``others``: further kinds. ``first``: the first request, with ``why``."""
+
+    path: str
+    verdict: str
+    count: int
+    kinds: Sequence[Mapping[str, Any]]
+    others: int
+    first: Mapping[str, Any]
 
 
 def show(run_id: str) -> str:
@@ -32,7 +46,6 @@ def show(run_id: str) -> str:
         return requests_href(run_id, Wanted(**wanted))
 
     document = record.document
-    groups = _groups(record)
     return render_template(
         "run/overview.html",
         run=run,
@@ -40,8 +53,7 @@ def show(run_id: str) -> str:
         made=record.made,
         has=facets(record),
         ledger=_ledger(record),
-        groups=groups[:GROUPS],
-        more=len(groups) - GROUPS,
+        groups=_groups(record),
         errors=_errors(record),
         requests=requests,
         trace_href=lambda trace: trace_href(run_id, trace),
@@ -77,15 +89,31 @@ def _ledger(record: Record) -> Mapping[str, Any]:
 
 
 @once
-def _groups(record: Record) -> Sequence[Mapping[str, Any]]:
-    """Requests not as expected that lack the same on the same path, the largest group first; with the first of each and why."""
-    return record.rows(
-        "SELECT g.*, requests.trace_id, requests.route, requests.status FROM ("
+def _groups(record: Record) -> Sequence[Group]:
+    """The requests that are not as expected, by path and verdict."""
+    rows = record.rows(
+        "SELECT kind.*, requests.trace_id, requests.route, requests.status FROM ("
         "SELECT path, verdict, absent, extra, count(*) AS n, min(sequence) AS sequence, arg_min(why, sequence) AS why "
-        "FROM outcomes WHERE verdict IN (SELECT unnest(?)) GROUP BY path, verdict, absent, extra) AS g "
-        "JOIN requests USING (sequence) ORDER BY n DESC, path, sequence",
+        "FROM outcomes WHERE verdict IN (SELECT unnest(?)) GROUP BY path, verdict, absent, extra) AS kind "
+        "JOIN requests USING (sequence) ORDER BY n DESC, sequence",
         [list(DIFFERING)],
     )
+    kinds: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        kinds.setdefault((row["path"], row["verdict"]), []).append(row)
+    return [
+        Group(
+            path,
+            verdict,
+            sum(kind["n"] for kind in found),
+            found[:KINDS],
+            max(0, len(found) - KINDS),
+            min(found, key=lambda kind: int(kind["sequence"])),
+        )
+        for path in record.document["paths"]
+        for verdict in DIFFERING
+        if (found := kinds.get((path, verdict)))
+    ]
 
 
 @once
