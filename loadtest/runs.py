@@ -240,8 +240,9 @@ def make_run(settings: Settings, manifest: Manifest) -> Run:
     folder = settings.runs_dir / manifest.run
     try:
         folder.mkdir(parents=True)
-        # Before there is a manifest: a run that is there and not held was killed.
-        _held[folder] = held.take(folder / LOADER)
+        if manifest.finished is None:
+            # Before there is a manifest: a run that is there and not held was killed.
+            _held[folder] = held.take(folder / LOADER)
         _write(folder, manifest)
     except OSError as error:
         raise RunError(f"{folder} cannot be made: {error.strerror}; make room or set STATE_DIR, then `make load`") from error

@@ -20,11 +20,13 @@ PAGE = 30
 
 @dataclass(frozen=True)
 class Row:
-    """A run in the list. ``report`` None: it was not compared yet. ``problem``: why the run cannot be shown."""
+    """A run in the list. ``report`` None: it was not compared yet. ``going_on``: it is being made. ``problem``: why the run
+    cannot be shown."""
 
     id: str
     manifest: Manifest | None = None
     report: Mapping[str, Any] | None = None
+    going_on: bool = False
     problem: str = ""
 
 
@@ -52,4 +54,4 @@ def _row(run_id: str) -> Row:
     try:
         return Row(run_id, run.manifest, document(run.folder))
     except NoRecord:
-        return Row(run_id, run.manifest)
+        return Row(run_id, run.manifest, going_on=run.loader is not None)

@@ -95,17 +95,16 @@ class Starter:
 
     def _start(self, name: str, module: tuple[str, ...], environment: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
         """A process of its own session, which carries the sandbox's mark so that `make down` finds it."""
-        settings = {name.upper() for name in Settings.model_fields}
-        inherited = {key: value for key, value in os.environ.items() if key not in settings}
-        # Where a choice is empty, .env must not fill it again.
-        chosen = {key.upper(): "" for key in ("requests", "users")}
+        names = {name.upper() for name in Settings.model_fields}
+        # Empty, not absent, so that what is not said here is not filled from .env again.
+        inherited = {key: value for key, value in os.environ.items() if key not in names} | dict.fromkeys(names, "")
         marks = {MARKER: str(self._settings.state_dir.resolve()), leftovers.NAME: name, leftovers.TIER: str(Tier.APPLICATION.value)}
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as words:
             process = subprocess.Popen(
                 [sys.executable, "-m", *module],
                 cwd=ROOT,
-                env=inherited | chosen | dict(environment) | marks | {"PYTHONUNBUFFERED": "1"},
+                env=inherited | dict(environment) | marks | {"PYTHONUNBUFFERED": "1"},
                 stdin=subprocess.DEVNULL,
                 stdout=words,
                 stderr=words,
