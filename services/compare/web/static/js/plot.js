@@ -84,12 +84,6 @@ function axis(element, about, size) {
   };
 }
 
-/** Ticks of a time stand where a clock has whole numbers, and as far apart as their texts are wide. */
-function inTime(unit) {
-  if (unit === "time") return { space: 80, incrs: [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400] };
-  return unit === "moment" ? { space: 130 } : {};
-}
-
 /** Draw one figure element; its data stands in it as JSON. */
 export function draw(figure) {
   const data = JSON.parse(figure.querySelector("script").textContent);
@@ -107,7 +101,7 @@ export function draw(figure) {
           x: { time: false, distr: data.x.log ? 3 : 1 },
           y: { distr: data.y.log ? 3 : 1 },
         },
-        axes: [{ ...axis(canvas, data.x, 36), ...inTime(data.x.unit) }, axis(canvas, data.y, 64)],
+        axes: [axis(canvas, data.x, 36), axis(canvas, data.y, 64)],
         series: [
           { label: data.x.label, value: (_, value) => inUnit(data.x.unit, value) },
           ...data.series.map((each) => ({ ...series(canvas, each), value: (_, value) => inUnit(data.y.unit, value) })),
