@@ -16,11 +16,14 @@ AXE = Path(__file__).parent / "vendor" / "axe.min.js"
 #: Impacts (axe-core's "Rule Descriptions") that fail a test; the others are printed.
 FAILING = ("serious", "critical")
 
-#: What is wider than the window, and not within something that scrolls for itself or cuts it off.
+#: What is wider than the window, and not within something that scrolls for itself or cuts it off. What is positioned is cut off by what
+#: it is positioned in, not by what it stands in.
 WIDE = """() => {
   const width = document.documentElement.clientWidth;
+  const box = (element) => getComputedStyle(element).position === "absolute" ? element.offsetParent : element.parentElement;
   const contained = (element) => {
-    for (let up = element.parentElement; up && up !== document.body; up = up.parentElement) {
+    if (getComputedStyle(element).position === "fixed") return true;
+    for (let up = box(element); up && up !== document.body; up = box(up)) {
       if (getComputedStyle(up).overflowX !== "visible" && up.getBoundingClientRect().right <= width + 1) return true;
     }
     return false;
@@ -37,7 +40,8 @@ WIDE = """() => {
 
 #: What telemetry must not have become. `hostile.py` marks every element and attribute that it tries to make with `data-hostile`, and
 #: every script that it tries to run sets `hostileRan`. A page shows control characters and marks that turn the direction as their
-#: codes, so none may stand in a text; letters that are written from right to left must not move their neighbours.
+#: codes, so none may stand in a text; letters that are written from right to left must not move their neighbours (nor can they,
+#: in a text that is only read aloud).
 INERT = r"""() => {
   const found = [];
   const start = (element) => element.outerHTML.slice(0, 200);
@@ -58,7 +62,8 @@ INERT = r"""() => {
     if (parent.closest("script, style")) continue;
     const code = text.match(/[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/);
     if (code) found.push(`U+${code[0].codePointAt(0).toString(16).padStart(4, "0")} stands in a text: ${start(parent)}`);
-    if (/[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]/.test(text) && !parent.closest("bdi, [dir=auto], text, title, option, textarea"))
+    const isSeen = parent.getBoundingClientRect().width > 1;
+    if (isSeen && /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]/.test(text) && !parent.closest("bdi, [dir=auto], text, option, textarea"))
       found.push(`letters from right to left are not isolated: ${start(parent)}`);
   }
   return found.slice(0, 10);

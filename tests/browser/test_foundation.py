@@ -30,6 +30,7 @@ PAGES = {
     "/faint": "<h1>Faint</h1><p class=faint>Hardly there</p>",
     "/wide": "<h1>Wide</h1><div class=wide>wide</div>",
     "/wide-within": "<h1>Wide</h1><div class=scrolls tabindex=0><div class=wide>wide</div></div>",
+    "/wide-positioned": "<h1>Wide</h1><div class=scrolls tabindex=0><div class=wide><i class=far>far</i></div></div>",
     "/element": "<h1>Hostile</h1><b data-hostile>bold</b>",
     "/handler": "<h1>Hostile</h1><b onclick='hostileRan=1'>bold</b>",
     "/address": "<h1>Hostile</h1><a href='java\tscript:hostileRan=1'>go</a>",
@@ -69,7 +70,10 @@ ALIVE = {
     "/right-to-left": "letters from right to left are not isolated: <p>",
     "/ran": "a script from telemetry ran: log line",
 }
-STYLE = "body { background: #fff; color: #222 } .faint { color: #eee } .wide { width: 2000px } .scrolls { overflow-x: auto }"
+STYLE = (
+    "body { background: #fff; color: #222 } .faint { color: #eee } "
+    ".wide { width: 2000px } .scrolls { overflow-x: auto } .far { position: absolute; left: 900px }"
+)
 
 
 def small_site() -> Flask:
@@ -179,6 +183,9 @@ def test_axe_names_what_is_serious_where_and_why(page: Page, site: str, path: st
 def test_a_page_that_scrolls_sideways_is_found_with_what_makes_it_wide(phone: Page, site: str) -> None:
     phone.goto(f"{site}/wide")
     with pytest.raises(AssertionError, match=r'2\d{3} px wide in a window of 390 px:\s+<div class="wide">'):
+        no_sideways_scroll(phone)
+    phone.goto(f"{site}/wide-positioned")
+    with pytest.raises(AssertionError, match=r'<i class="far">'):
         no_sideways_scroll(phone)
     phone.goto(f"{site}/wide-within")
     no_sideways_scroll(phone)
