@@ -49,7 +49,7 @@ def test_online_goes_to_the_vendors_and_has_no_local_key() -> None:
         ("CRUDDUR_PORT", "http", "CRUDDUR_PORT"),
         ("REQUESTS", "many", "REQUESTS='many': it must be a valid integer"),
         ("REQUESTS", "0", "REQUESTS='0': it must be greater than or equal to 1"),
-        ("FORMAT", "xml", "FORMAT='xml': it must be 'table' or 'json'"),
+        ("FORMAT", "xml", "FORMAT='xml': it must be 'table', 'json', 'markdown' or 'junit'"),
         ("SETTLE", "-1", "SETTLE"),
         ("HONEYCOMB_ENDPOINT", "api.honeycomb.io", "HONEYCOMB_ENDPOINT='api.honeycomb.io': it must begin with http:// or https://"),
         ("TARGET_URL", "ftp://cruddur", "TARGET_URL='ftp://cruddur'"),
