@@ -34,6 +34,9 @@ MAX_TRACE_BYTES = 500 * 1024
 #: not document its own figures.
 PAGE_TRACES = 100
 PAGE_DOCUMENT_BYTES = 8 * 1024 * 1024
+#: Who asks for a second page mostly asks for all: documents are then read for so many traces at once, up to so many bytes beyond a page's.
+AHEAD_TRACES = 400
+AHEAD_BYTES = 3 * 1024 * 1024
 #: Bytes of documents in one answer of BatchGetTraces (one document at least). Five traces within their limit are below it.
 BATCH_BYTES = 4 * 1024 * 1024
 
@@ -174,8 +177,8 @@ class Traces:
         indexed = bool(query.expression) or self._index.current()
         place = self._first_place(query, indexed) if token is None else _read_place(token, query)
         scope = _Scope(query, place, indexed)
-        found = self._found(query, scope)
-        page, documents = self._cut(found[:PAGE_TRACES])
+        found = self._found(query, scope, PAGE_TRACES if token is None else AHEAD_TRACES)
+        page, documents = self._cut(found[:PAGE_TRACES], [trace_id for trace_id, _, _ in found[PAGE_TRACES:]])
         summaries = []
         for trace_id, _, matched in page:
             summary = summarize(trace_id, documents[trace_id])
@@ -255,15 +258,16 @@ class Traces:
         count = self._count(_Scope(query, _Place(snapshot, _RATE_STEPS), indexed))
         return _Place(snapshot, math.ceil(_RATE_STEPS * min(1.0, SAMPLE_TRACES / max(count, 1))))
 
-    def _found(self, query: SummaryQuery, scope: _Scope) -> list[tuple[str, float, float | None]]:
-        """The first traces of the scope that the query's expression picks, one more than a page holds where there are more."""
+    def _found(self, query: SummaryQuery, scope: _Scope, most: int) -> list[tuple[str, float, float | None]]:
+        """The first traces of the scope that the query's expression picks: more than a page holds where there are more, and up to one more
+        than ``most``."""
         found: list[tuple[str, float, float | None]] = []
         for first, last in self._stretches(query, scope):
             condition = self._filters.condition(query.expression, began=(first, last)) if query.expression else None
             found = self._store.read(
                 f"""{scope.tables} SELECT t.trace_id, t.began, {scope.matched} FROM {scope.rows}
                     AND t.began BETWEEN $first AND $last AND ({condition.sql if condition else "true"})
-                    ORDER BY t.began DESC, t.trace_id DESC LIMIT {PAGE_TRACES + 1}""",
+                    ORDER BY t.began DESC, t.trace_id DESC LIMIT {most + 1}""",
                 scope.parameters | {"first": first, "last": last} | dict(condition.parameters if condition else {}),
             )
             if len(found) > PAGE_TRACES:
@@ -295,11 +299,16 @@ class Traces:
         return int(count)
 
     def _cut(
-        self, found: list[tuple[str, float, float | None]]
+        self, found: list[tuple[str, float, float | None]], ahead: Sequence[str]
     ) -> tuple[list[tuple[str, float, float | None]], dict[str, list[StoredDocument]]]:
-        """As many of these traces as one page may be made of, and their documents; of one that is larger by itself, the first ones."""
+        """As many of these traces as one page may be made of, and their documents; of one that is larger by itself, the first ones.
+
+        Where they have to be read, so are those of the traces ``ahead``, for the pages to come.
+        """
         commits = self._recent.commits()
-        sizes = self._documents.sizes([trace_id for trace_id, _, _ in found])
+        sizes, documents = self._recent.of([trace_id for trace_id, _, _ in found])
+        if len(sizes) < len(found):
+            sizes |= self._documents.sizes([*(trace_id for trace_id, _, _ in found if trace_id not in sizes), *ahead])
         room = PAGE_DOCUMENT_BYTES
         for number, (trace_id, _, _) in enumerate(found):
             room -= sizes[trace_id]
@@ -308,8 +317,17 @@ class Traces:
             if room < 0:
                 found = found[:number]
                 break
-        documents = self._documents.of([trace_id for trace_id, _, _ in found])
-        self._recent.keep(commits, sizes, documents)
+        missing = [trace_id for trace_id, _, _ in found if trace_id not in documents]
+        if missing:
+            room = AHEAD_BYTES
+            for trace_id in ahead:
+                room -= sizes.get(trace_id, 0)
+                if room < 0:
+                    break
+                missing.append(trace_id)
+            read = self._documents.of(missing)
+            self._recent.keep(commits, sizes, read)
+            documents |= read
         return found, documents
 
 
