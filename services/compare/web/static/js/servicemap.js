@@ -4,8 +4,10 @@
 import { Graph, layout } from "../vendor/dagre/dagre.esm.js";
 
 const SVG = "http://www.w3.org/2000/svg";
-const NODE = { width: 132, height: 118 };
-const RING = 27;
+// The ring stands above the middle of a node's box, for its lines of text stand below.
+const NODE = { width: 140, height: 128 };
+const RING = 30;
+const RAISED = 26;
 const LINE = 14;
 
 function element(name, attributes = {}, ...children) {
@@ -27,28 +29,39 @@ function arc(from, to, name) {
 function node(about, place) {
   const link = element("a", {
     href: about.href,
-    class: `map-node${about.known || about.client ? "" : " inferred"}`,
-    transform: `translate(${place.x} ${place.y - 22})`,
+    class: `map-node${about.client ? " client" : about.known ? "" : " inferred"}`,
+    transform: `translate(${place.x} ${place.y - RAISED})`,
     "aria-label": about.words,
     "aria-current": about.chosen && "true",
   });
   link.append(element("title", {}, about.words));
-  link.append(element("circle", { class: "halo", r: RING + 8, cx: 0, cy: 0 }), element("circle", { class: "body", r: RING + 3, cx: 0, cy: 0 }));
+  link.append(element("circle", { class: "halo", r: RING + 9, cx: 0, cy: 0 }), element("circle", { class: "body", r: RING + 5, cx: 0, cy: 0 }));
   const total = about.shares.reduce((sum, [, count]) => sum + count, 0);
   let at = 0;
   for (const [name, count] of about.shares) {
     link.append(arc(at, at + count / total, name));
     at += count / total;
   }
-  link.append(element("text", { y: 4, class: about.average ? "" : "small" }, about.average || (about.client ? "client" : "—")));
+  link.append(element("text", { y: 4, class: "small" }, about.average || (about.client ? "client" : "—")));
   link.append(element("text", { y: RING + 22, class: "name" }, cut(about.name, 19)));
   if (!about.client) link.append(element("text", { y: RING + 36, class: "small" }, cut(about.kind, 24)));
   link.append(element("text", { y: RING + 50, class: "small" }, about.figures.join(" · ")));
   return link;
 }
 
-function path(points) {
-  const [first, ...rest] = points;
+/** Where the line from a ring towards a point leaves it. */
+function border(place, towards, gap) {
+  const from = { x: place.x, y: place.y - RAISED };
+  const length = Math.hypot(towards.x - from.x, towards.y - from.y) || 1;
+  const share = (RING + gap) / length;
+  return { x: from.x + (towards.x - from.x) * share, y: from.y + (towards.y - from.y) * share };
+}
+
+function path(source, target, points) {
+  const between = points.slice(1, -1).map(({ x, y }) => ({ x, y: y - RAISED }));
+  if (between.length === 0) between.push({ x: (source.x + target.x) / 2, y: (source.y + target.y) / 2 - RAISED });
+  const first = border(source, between[0], 6);
+  const rest = [...between, border(target, between.at(-1), 8)];
   // Through the middles, bent at dagre's points: no corner, and within the hull of what dagre kept free.
   let d = `M ${first.x} ${first.y}`;
   rest.forEach((point, index) => {
@@ -58,13 +71,13 @@ function path(points) {
   return d;
 }
 
-function edge(about, place) {
+function edge(about, place, source, target) {
   const group = element("g", { class: `map-edge worst-${about.worst}${about.link ? " link" : ""}`, "aria-hidden": "true" });
-  group.append(element("path", { d: path(place.points), "marker-end": "url(#map-arrow)" }));
+  group.append(element("path", { d: path(source, target, place.points), "marker-end": "url(#map-arrow)" }));
   if (about.figures.length > 0) {
     const lines = about.figures;
     const width = Math.max(...lines.map((line) => line.length)) * 6.2 + 8;
-    const top = place.y - (lines.length * LINE) / 2;
+    const top = place.y - RAISED - (lines.length * LINE) / 2;
     group.append(element("rect", { class: "ground", x: place.x - width / 2, y: top, width, height: lines.length * LINE, rx: 3 }));
     lines.forEach((line, index) => group.append(element("text", { x: place.x, y: top + LINE * index + 10.5 }, line)));
   }
@@ -88,7 +101,9 @@ export function draw(figure) {
   svg.append(
     element("defs", {}, element("marker", { id: "map-arrow", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 8, markerHeight: 8, orient: "auto" },
       element("path", { class: "map-arrow", d: "M 0 0.5 L 8 4 L 0 7.5 z" }))),
-    ...data.edges.map((each, index) => edge(each, graph.edge(String(each.from), String(each.to), String(index)))),
+    ...data.edges.map((each, index) => 
+      edge(each, graph.edge(String(each.from), String(each.to), String(index)), graph.node(String(each.from)), graph.node(String(each.to))),
+    ),
     ...data.nodes.map((each, index) => node(each, graph.node(String(index)))),
   );
   const canvas = figure.querySelector(".canvas");

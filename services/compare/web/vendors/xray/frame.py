@@ -146,6 +146,11 @@ def in_page(document: object) -> Markup:
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))  # noqa: S704 (escaped here)
 
 
+def x_ray_id(trace_id: str) -> str:
+    """32 hex digits in X-Ray's form."""
+    return f"1-{trace_id[:8]}-{trace_id[8:]}"
+
+
 def page_number(name: str, pages: int) -> int:
     """Which page of a long table the address asks for; a page (404) where there is none."""
     text = argument(name) or "1"

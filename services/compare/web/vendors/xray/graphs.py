@@ -57,6 +57,15 @@ class Counts:
     def total(self) -> int:
         return self.ok + self.error + self.throttle + self.fault
 
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(
+            self.ok + other.ok,
+            self.error + other.error,
+            self.throttle + other.throttle,
+            self.fault + other.fault,
+            self.milliseconds + other.milliseconds,
+        )
+
     @property
     def average(self) -> float | None:
         return self.milliseconds / self.total if self.total else None
@@ -174,7 +183,7 @@ def graph(services: Sequence[Mapping[str, Any]]) -> Graph:
     edges: list[Edge] = []
     for service in services:
         key = _key(service)
-        nodes[key] = Node(
+        node = Node(
             key,
             counts(mapping(service.get("SummaryStatistics"))),
             root=bool(service.get("Root")),
@@ -184,6 +193,8 @@ def graph(services: Sequence[Mapping[str, Any]]) -> Graph:
             response_times=_histogram(service.get("ResponseTimeHistogram")),
             durations=_histogram(service.get("DurationHistogram")),
         )
+        # Each service that is asked from outside has a client of its own, and two of them may have the same name.
+        nodes[key] = _together(nodes[key], node) if key in nodes else node
         for edge in service.get("Edges") or []:
             target = keys.get(edge.get("ReferenceId"))
             if target is None:
@@ -200,6 +211,21 @@ def graph(services: Sequence[Mapping[str, Any]]) -> Graph:
                 )
             )
     return Graph(tuple(nodes.values()), tuple(edges))
+
+
+def _together(one: Node, other: Node) -> Node:
+    """Two nodes of the API's that are one service by name, type and account."""
+    times = [at for at in (one.start, other.start, one.end, other.end) if at is not None]
+    return Node(
+        one.key,
+        one.counts + other.counts,
+        root=one.root or other.root,
+        known=one.known or other.known,
+        start=min(times, default=None),
+        end=max(times, default=None),
+        response_times=tuple(sorted(one.response_times + other.response_times)),
+        durations=tuple(sorted(one.durations + other.durations)),
+    )
 
 
 def counts(statistics: Mapping[str, Any]) -> Counts:
@@ -241,11 +267,11 @@ def quantile(histogram: Histogram, share: float) -> float | None:
 def bins(histogram: Histogram) -> list[tuple[float, float]]:
     """(middle of the bin in ms, requests): bins as wide as a tenth of a power of ten, none left out between the first and the last.
 
-    What took no time is in the bin of a tenth of a millisecond, for a logarithm has no zero.
+    What took less than half a millisecond is in the bin of that: a logarithm has no zero, and X-Ray may round to whole ones.
     """
     found: dict[int, float] = {}
     for value, count in histogram:
-        place = math.floor(math.log10(max(value, 0.1)) * BINS_A_DECADE + 1e-9)
+        place = math.floor(math.log10(max(value, 0.5)) * BINS_A_DECADE + 1e-9)
         found[place] = found.get(place, 0) + count
     if not found:
         return []

@@ -154,7 +154,8 @@ class Timeline:
     @property
     def first(self) -> Entity | None:
         """What one wants to see first: the innermost exception, else what failed, else the root."""
-        failed = [entity for entity in self.entities if entity.exceptions] or [entity for entity in self.entities if entity.flags]
+        sent = [entity for entity in self.entities if not entity.inferred]
+        failed = [entity for entity in sent if entity.exceptions] or [entity for entity in sent if entity.flags]
         return max(failed, key=lambda entity: entity.depth) if failed else self.entities[0] if self.entities else None
 
     def values(self, key: str) -> list[str]:

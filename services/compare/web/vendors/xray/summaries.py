@@ -132,7 +132,9 @@ def _begun(trace_id: str) -> float | None:
 
 def _value(annotation: Mapping[str, Any]) -> Any:
     value = mapping(annotation.get("AnnotationValue"))
-    return next((value[key] for key in ("StringValue", "NumberValue", "BooleanValue") if value.get(key) is not None), "")
+    found = next((value[key] for key in ("StringValue", "NumberValue", "BooleanValue") if value.get(key) is not None), "")
+    # The API has no integers.
+    return int(found) if isinstance(found, float) and found.is_integer() else found
 
 
 def _milliseconds(seconds: Any) -> float | None:

@@ -13,7 +13,7 @@ from flask import Response, url_for
 
 from services.compare.web.site import Refused, site, trace_id
 from services.compare.web.vendors.xray.client import Trace
-from services.compare.web.vendors.xray.frame import Answer, argument, ask, blueprint, console, in_page, link, page, page_number
+from services.compare.web.vendors.xray.frame import Answer, argument, ask, blueprint, console, in_page, link, page, page_number, x_ray_id
 from services.compare.web.vendors.xray.graphs import Key, graph, map_document
 from services.compare.web.vendors.xray.map_page import DRAWN
 from services.compare.web.vendors.xray.segments import timeline
@@ -30,7 +30,7 @@ RAWS: Final = 50
 @blueprint.get("/traces/<trace>")
 def trace(trace: str) -> tuple[str, int]:
     identity = trace_id(trace)
-    name = _xray(identity)
+    name = x_ray_id(identity)
     answer = ask(lambda xray: xray.trace(name))
     found = _known(answer, name)
     lines = timeline(found.documents if found else [])
@@ -76,7 +76,7 @@ def trace(trace: str) -> tuple[str, int]:
 
 @blueprint.get("/traces/<trace>/documents.json")
 def documents(trace: str) -> Response:
-    name = _xray(trace_id(trace))
+    name = x_ray_id(trace_id(trace))
     answer = ask(lambda xray: xray.trace(name))
     found = _known(answer, name)
     if found is None:
@@ -111,7 +111,3 @@ def _is_json(document: str) -> bool:
     except (ValueError, RecursionError):
         return False
     return True
-
-
-def _xray(identity: str) -> str:
-    return f"1-{identity[:8]}-{identity[8:]}"

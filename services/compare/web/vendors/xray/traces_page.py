@@ -27,6 +27,7 @@ from services.compare.web.vendors.xray.frame import (
     range_links,
     run_ranges,
     span,
+    x_ray_id,
 )
 from services.compare.web.vendors.xray.graphs import quoted
 from services.compare.web.vendors.xray.times import DAY, PRESETS, Span
@@ -92,7 +93,7 @@ def traces() -> tuple[str, int]:
 @blueprint.get("/find")
 def find_trace() -> Response:
     """From an id in any form to its page; what is no id is a page (404) that says what one looks like."""
-    return redirect(link("trace", trace=trace_id(argument("id"))))
+    return redirect(link("trace", trace=x_ray_id(trace_id(argument("id")))))
 
 
 def find(at: Span, expression: str, group: str, by: str, sampled: bool, token: str) -> Answer[SummaryPage]:
