@@ -2,7 +2,8 @@
 
     time      epoch seconds; an end is written when supervisord has noticed it, which may take it a second
     process   name in compose.processes
-    event     "started"; "exited": it has ended; "killed": `make kill` or `make down` is about to send it SIGKILL
+    event     "started"; "stopping": it was asked to end and may take nothing more; "exited": it has ended; "killed": `make kill` or
+              `make down` is about to send it SIGKILL
     pid       its process id, null where the supervisor does not say
     expected  false when nobody asked for it: the process died
 
@@ -23,10 +24,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Literal, NamedTuple
 
-Kind = Literal["started", "exited", "killed"]
+Kind = Literal["started", "stopping", "exited", "killed"]
 
 #: What the listener subscribes to. BACKOFF is a process that ended within its first second.
-SUBSCRIBED = ("PROCESS_STATE_EXITED", "PROCESS_STATE_STOPPED", "PROCESS_STATE_BACKOFF")
+SUBSCRIBED = ("PROCESS_STATE_STOPPING", "PROCESS_STATE_EXITED", "PROCESS_STATE_STOPPED", "PROCESS_STATE_BACKOFF")
 
 #: How far back to look for the start that belongs to an end without a pid, bytes.
 _TAIL = 65_536
@@ -77,7 +78,8 @@ def _parse(lines: Iterable[bytes]) -> Iterable[Event]:
 
 
 def away(events: Iterable[Event], process: str) -> list[tuple[float, float | None]]:
-    """The spans of time in which ``process`` was not there: (end, next start), epoch seconds; None while it still is away.
+    """The spans of time in which ``process`` was not there: (end, next start), epoch seconds; None while it still is away. A process that
+    was asked to stop counts as away from then on: the Collector closes its receivers first, and then flushes for as long as it takes.
 
     The listener writes an end when supervisord has told it, which may be after the next start was written. Such an end is of a
     pid that is not the running one: the process is not away, and was away before that start, for a time nobody measured.
@@ -131,7 +133,8 @@ def listen(path: Path, orders: IO[str], answers: IO[str]) -> None:
         # A disk that is full must not stop the listener: supervisord would send the same event for ever.
         try:
             pid = int(payload["pid"]) if "pid" in payload else _last_pid(path, name)
-            record(path, name, "exited", pid, expected=fields["eventname"] == "PROCESS_STATE_STOPPED")
+            kind: Kind = "stopping" if fields["eventname"] == "PROCESS_STATE_STOPPING" else "exited"
+            record(path, name, kind, pid, expected=kind == "stopping" or fields["eventname"] == "PROCESS_STATE_STOPPED")
         except OSError as error:
             print(f"events: {error}", file=sys.stderr, flush=True)
         answers.write("RESULT 2\nOK")

@@ -135,6 +135,8 @@ def test_an_end_written_after_the_next_start_does_not_end_that_one() -> None:
     killed = [*before, event(4.0, "killed", 11), event(5.0, "started", 12), event(5.1, "exited", 11)]
     assert events.away(killed, "one") == [(4.0, 5.0)]
     assert events.away([*killed, event(9.0, "exited", 12)], "one") == [(4.0, 5.0), (9.0, None)]
+    stopped = [*before, event(4.0, "stopping", 11), event(24.0, "exited", 11), event(30.0, "started", 12)]
+    assert events.away(stopped, "one") == [(4.0, 30.0)], "a process that still flushes takes nothing more"
 
 
 def test_a_record_that_was_cut_off_hides_no_other(tmp_path: Path) -> None:
@@ -155,6 +157,7 @@ def test_the_listener_tells_a_death_from_a_stop(tmp_path: Path) -> None:
     events.record(path, "three", "started", 33, expected=True)
     orders = io.StringIO(
         order("PROCESS_STATE_EXITED", "processname:one groupname:one from_state:RUNNING expected:0 pid:11")
+        + order("PROCESS_STATE_STOPPING", "processname:two groupname:two from_state:RUNNING pid:22")
         + order("PROCESS_STATE_STOPPED", "processname:two groupname:two from_state:STOPPING pid:22")
         + order("PROCESS_STATE_BACKOFF", "processname:three groupname:three from_state:STARTING tries:1")
     )
@@ -162,10 +165,11 @@ def test_the_listener_tells_a_death_from_a_stop(tmp_path: Path) -> None:
     events.listen(path, orders, answers)
     assert [(event.process, event.event, event.pid, event.expected) for event in events.read(path)[1:]] == [
         ("one", "exited", 11, False),
+        ("two", "stopping", 22, True),
         ("two", "exited", 22, True),
         ("three", "exited", 33, False),
     ]
-    assert answers.getvalue() == "READY\n" + "RESULT 2\nOKREADY\n" * 3
+    assert answers.getvalue() == "READY\n" + "RESULT 2\nOKREADY\n" * 4
 
 
 # --- Logs
