@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,11 @@ class Line:
         attributes = mapping(document.get("attributes")) or document
         status, severity = attributes.get("status"), document.get("severity_number")
         return (isinstance(status, int) and status >= 500) or (isinstance(severity, int) and severity >= 17)
+
+
+def several_streams(lines: Iterable[Line]) -> bool:
+    """Whether it is worth saying of each line from which stream it is."""
+    return len({each.stream for each in lines}) > 1
 
 
 def line(event: Mapping[str, Any]) -> Line:

@@ -8,7 +8,7 @@ from services.compare.web.site import refuse
 from services.compare.web.vendors import timerange
 from services.compare.web.vendors.asking import Asked, ask
 from services.compare.web.vendors.cloudwatch.client import CloudWatch, Page
-from services.compare.web.vendors.cloudwatch.lines import line
+from services.compare.web.vendors.cloudwatch.lines import line, several_streams
 
 ORDERS = {"newest": "newest first", "oldest": "oldest first"}
 
@@ -26,11 +26,13 @@ def show() -> str:
     if group:
         found = ask("CloudWatch Logs", cloudwatch.search, group, start, end, pattern, token, order == "newest")
     groups = ask("CloudWatch Logs", cloudwatch.groups)
+    lines = [line(event) for event in found.value.items] if found.value else []
     onward = {"group": group, "pattern": pattern, "order": order, "range": timerange.CUSTOM, "from": chosen.from_text, "to": chosen.to_text}
     return render_template(
         "vendors/cloudwatch/search.html",
         found=found,
-        lines=[line(event) for event in found.value.items] if found.value else [],
+        lines=lines,
+        several=several_streams(lines),
         group=group,
         groups=groups.value.items if groups.value else (),
         groups_problem=groups.problem,

@@ -17,7 +17,7 @@ from services.compare.web.site import refuse, site
 from services.compare.web.vendors.asking import Asked, ask
 from services.compare.web.vendors.cloudwatch.client import CloudWatch, Page
 from services.compare.web.vendors.cloudwatch.groups import required
-from services.compare.web.vendors.cloudwatch.lines import Line, line
+from services.compare.web.vendors.cloudwatch.lines import Line, line, several_streams
 
 #: Lines the page begins with, lines it keeps, and lines of one answer at most.
 FIRST: Final = 50
@@ -41,6 +41,7 @@ def show() -> str:
         "vendors/cloudwatch/tail.html",
         found=found,
         lines=shown,
+        several=several_streams(shown),
         since=_newest(shown, int(now * 1000)),
         group=group,
         groups=groups.value.items if groups.value else (),
@@ -58,7 +59,13 @@ def lines() -> str:
         refuse(f"since={since} is no time in milliseconds since the epoch.")
     found = ask("CloudWatch Logs", _since, CloudWatch.of_site(), group, int(since))
     shown = found.value or []
-    return render_template("vendors/cloudwatch/tail_lines.html", found=found, lines=shown[-KEPT:], since=_newest(shown, int(since)))
+    return render_template(
+        "vendors/cloudwatch/tail_lines.html",
+        found=found,
+        lines=shown[-KEPT:],
+        several=request.args.get("streams") == "yes" or several_streams(shown),
+        since=_newest(shown, int(since)),
+    )
 
 
 def _since(cloudwatch: CloudWatch, group: str, since: int) -> list[Line]:
