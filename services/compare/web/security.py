@@ -9,8 +9,10 @@ origin with standard headers).
 from __future__ import annotations
 
 import ipaddress
+import re
 
 from flask import Flask, Response, abort, request
+from werkzeug.exceptions import SecurityError
 
 from compose.settings import Settings
 
@@ -43,7 +45,16 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 def protect(app: Flask, settings: Settings) -> None:
     """Check every request to ``app`` and set the headers of every answer."""
-    app.config["TRUSTED_HOSTS"] = trusted_hosts(settings)
+    trusted = frozenset(name.lower() for name in trusted_hosts(settings))
+
+    def check_host() -> None:
+        # Not Werkzeug's own list, which no IPv6 address ever matches and which is case-sensitive (names are not: RFC 9110, 4.2.3).
+        name = re.sub(r":\d+\Z", "", request.host).lower()
+        if name not in trusted:
+            raise SecurityError(f"Host {request.host!r} is not trusted.")
+
+    # The host first, and of every request, whether there is such a page or not.
+    app.before_request(check_host)
     app.before_request(_check_origin)
     app.after_request(_add_headers)
 
@@ -62,7 +73,6 @@ def trusted_hosts(settings: Settings) -> list[str]:
 
 def _check_origin() -> None:
     """Refuse what another site's page sends here. A client that is no browser sends neither header."""
-    _ = request.host  # Raises 400 where it is none of the trusted hosts, for every route.
     if request.method in _SAFE:
         return
     origin, site = request.headers.get("Origin"), request.headers.get("Sec-Fetch-Site")
