@@ -98,6 +98,7 @@ def visible_over_time(record: Record) -> Figure | None:
         [width, width],
     ):
         found.setdefault(row["path"], {})[row["slot"]] = row["longest"]
+    found = {path: found[path] for path, _ in _read(record) if path in found}
     moments = sorted({at for each in found.values() for at in each})
     if len(moments) < 2:
         return None
@@ -106,7 +107,7 @@ def visible_over_time(record: Record) -> Figure | None:
         Axis("sent at, UTC", "time"),
         Axis("visible after", "s", log=all(value > 0 for each in found.values() for value in each.values())),
         moments,
-        [Series(path, _rounded([found[path].get(at) for at in moments]), path) for path in record.document["paths"] if path in found],
+        [Series(path, _rounded([each.get(at) for at in moments]), path) for path, each in found.items()],
     )
 
 
@@ -132,7 +133,7 @@ def _curves(record: Record, column: str, quantile: str) -> Iterable[tuple[str, i
             f"WHERE {column} IS NOT NULL GROUP BY path"
         )
     }
-    return ((path, rows[path]["n"], rows[path]["curve"]) for path in record.document["paths"] if path in rows)
+    return ((path, rows[path]["n"], rows[path]["curve"]) for path, _ in _read(record) if path in rows)
 
 
 def _width(record: Record) -> float | None:
