@@ -276,7 +276,6 @@ def test_a_trace_in_the_list_has_what_its_summary_has(web: FlaskClient, story: S
         "✗ fault",
         "POST https://cruddur.example/api/messages",
         "502",
-        "no such table: profile",
         "user ada",
         "4 annotations",
         "retries 2",
