@@ -15,6 +15,8 @@ SHARES: Final = (*range(100), 99.2, 99.4, 99.6, 99.8, 99.9, 99.95, 99.99, 100)
 _ROWS: Final = tuple(SHARES.index(share) for share in (0, 25, 50, 75, 90, 95, 99, 99.9, 100))
 #: Points of a curve over time, at most.
 MOMENTS: Final = 120
+#: Requests between two points, on the average at least: else a quantile says nothing.
+BETWEEN: Final = 20
 #: Widths of those points, in seconds.
 _WIDTHS: Final = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
 
@@ -138,14 +140,15 @@ def _curves(record: Record, column: str, quantile: str) -> Iterable[tuple[str, i
 
 def _width(record: Record) -> float | None:
     """Seconds between two points of a curve over time."""
-    seconds = record.rows("SELECT max(start) - min(start) AS seconds FROM requests")[0]["seconds"]
-    if seconds is None:
+    row = record.rows("SELECT max(start) - min(start) AS seconds, count(*) AS n FROM requests")[0]
+    if not row["seconds"]:
         return None
-    return next((width for width in _WIDTHS if seconds / width < MOMENTS), seconds / MOMENTS)
+    points = max(1.0, min(MOMENTS, row["n"] / BETWEEN))
+    return next((width for width in _WIDTHS if row["seconds"] / width < points), row["seconds"] / points)
 
 
 def _span(width: float) -> str:
-    return f"{width:g} s" if width < 60 else f"{width / 60:g} min"
+    return f"{width:.3g} s" if width < 60 else f"{width / 60:.3g} min"
 
 
 def _rounded(values: Sequence[float | None], above_zero: bool = False) -> list[float | None]:
