@@ -39,7 +39,20 @@ class Metric:
 
     @property
     def label(self) -> str:
-        return ", ".join(f"{key}={value}" for key, value in self.dimensions) or "(no dimensions)"
+        return self.without(frozenset())
+
+    def without(self, common: frozenset[tuple[str, str]]) -> str:
+        """The dimensions in words, but those that go without saying."""
+        return ", ".join(f"{key}={value}" for key, value in self.dimensions if (key, value) not in common) or "(no dimensions)"
+
+    def means(self, step: float) -> dict[float, float]:
+        """The mean of the values in each ``step`` seconds, by when those begin."""
+        sums: dict[float, tuple[float, float]] = {}
+        for point in self.points:
+            at = point.at // step * step
+            count, total = sums.get(at, (0.0, 0.0))
+            sums[at] = (count + point.count, total + point.total)
+        return {at: total / count for at, (count, total) in sums.items() if count}
 
 
 def metrics(lines: Iterable[tuple[float, Mapping[str, Any] | None]]) -> list[Metric]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -21,6 +22,8 @@ PAGES: Final = 4
 #: Series in one plot, and in the table.
 PLOTTED: Final = 8
 LISTED: Final = 300
+#: Points of one series at most.
+POINTS: Final = 100
 _UNITS: Final[dict[str, Unit]] = {"Seconds": "s", "Milliseconds": "ms", "Bytes": "bytes", "Percent": "percent"}
 
 
@@ -63,18 +66,24 @@ def _read(cloudwatch: CloudWatch, group: str, start: float, end: float) -> Read:
     return Read(metrics((each.at, each.document) for each in lines), len(lines), min((each.at for each in lines), default=None))
 
 
-def _figure(same: Sequence[Metric]) -> Figure:
-    """The series of one metric, those with most values first: of a histogram its mean."""
+def _figure(same: Sequence[Metric]) -> Figure | None:
+    """The series of one metric, those with most values first: the mean of each step of time, which is the same for all of them."""
     drawn = sorted(same, key=lambda metric: (-sum(point.count for point in metric.points), metric.dimensions))[:PLOTTED]
-    xs = sorted({point.at for metric in drawn for point in metric.points})
-    at = [{point.at: point.mean for point in metric.points} for metric in drawn]
+    times = [point.at for metric in drawn for point in metric.points]
+    step = max(1, math.ceil((max(times) - min(times)) / POINTS))
+    means = [metric.means(step) for metric in drawn]
+    xs = sorted(set().union(*means))
+    if not xs:
+        return None
+    common = frozenset(drawn[0].dimensions).intersection(*(metric.dimensions for metric in drawn)) if len(drawn) > 1 else frozenset()
+    unit = same[0].unit
     return Figure(
-        same[0].name,
-        Axis("time (UTC)", "time"),
-        Axis(same[0].unit if same[0].unit != "None" else "value", _UNITS.get(same[0].unit, "count")),
+        f"{same[0].name}, mean of {step} s",
+        Axis("time (UTC)", "time" if xs[-1] - xs[0] <= 86_400 else "moment"),
+        Axis(unit if unit != "None" else "value", _UNITS.get(unit, "count")),
         xs,
         [
-            Series(metric.label, [values.get(x) for x in xs], path="cloudwatch/otlp" if len(drawn) == 1 else "", number=number)
-            for number, (metric, values) in enumerate(zip(drawn, at, strict=True), 1)
+            Series(metric.without(common), [values.get(x) for x in xs], path="cloudwatch/otlp" if len(drawn) == 1 else "", number=number)
+            for number, (metric, values) in enumerate(zip(drawn, means, strict=True), 1)
         ],
     )
