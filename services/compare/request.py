@@ -206,7 +206,11 @@ def asked(settings: Settings, run: Run, trace_id: str, entry: LedgerEntry | None
     found = []
     for each in view.paths:
         state: State = "off" if each.off else "unreadable" if each.unreadable else _state("settled", each.verdict)
-        found.append(PathSeen(each.path, state, each.observations, each.verdict, each.wrong, reason=each.unreadable or "", hint=each.hint))
+        found.append(
+            PathSeen(
+                each.path, state, each.observations, each.verdict, why="; ".join(each.wrong), reason=each.unreadable or "", hint=each.hint
+            )
+        )
     return Seen(trace_id, entry, found, "vendors", time.time())
 
 

@@ -26,7 +26,7 @@ from services.compare.alignment import DURATION_MS, DURATION_SHARE, Alignment, a
 from services.compare.readers.base import Observation, Unreadable, sent_at
 from services.compare.readers.http import Api
 from services.compare.record import NoRecord, Record
-from services.compare.request import Neighbours, NoRawData, Seen, asked, neighbours, not_ours, raw_data, recorded, started
+from services.compare.request import Neighbours, NoRawData, Seen, asked, neighbours, not_ours, raw_data, recorded, recorded_entry, started
 from services.compare.web import vendor_links, waterfall
 from services.compare.web.site import Refused, refuse, site
 from services.compare.web.site import trace_id as parsed
@@ -164,7 +164,7 @@ def _record(run: Run) -> tuple[Record | None, str]:
 def _entry(run: Run, record: Record | None, trace_id: str) -> LedgerEntry | None:
     """The ledger line of a trace: from the record, else from the ledger. Raises LedgerError."""
     if record is not None:
-        return recorded(run, record, trace_id).entry
+        return recorded_entry(run, record, trace_id)
     return next((entry for entry in run.entries() if entry.trace_id == trace_id), None)
 
 
