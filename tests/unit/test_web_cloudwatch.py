@@ -1,4 +1,4 @@
-"""CloudWatch's pages on a real local AWS: groups, streams, tail, search, metrics; what means ill stays text, what cannot be asked is told."""
+"""CloudWatch's pages on a real local AWS: groups, streams, tail, search, metrics; what means ill stays text."""
 
 from __future__ import annotations
 
@@ -57,6 +57,12 @@ def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vendor]:
 @pytest.fixture(scope="module")
 def client(aws: Vendor, tmp_path_factory: pytest.TempPathFactory) -> FlaskClient:
     return web(tmp_path_factory.mktemp("state"), aws_port=aws.port)
+
+
+@pytest.fixture(scope="module")
+def nobody(tmp_path_factory: pytest.TempPathFactory) -> FlaskClient:
+    """No vendor answers."""
+    return web(tmp_path_factory.mktemp("nobody"))
 
 
 def test_groups_and_streams(client: FlaskClient) -> None:
@@ -181,8 +187,8 @@ def test_what_the_vendor_refuses_is_told(client: FlaskClient, path: str) -> None
 
 
 @pytest.mark.parametrize("path", ["", "/streams?group=x", "/events?group=x&stream=y", "/tail?group=x", "/search?group=x", "/metrics"])
-def test_a_cloudwatch_that_is_down_is_told_and_the_page_is_there(tmp_path: Path, path: str) -> None:
-    assert "CloudWatch Logs does not answer" in said(web(tmp_path), f"/vendors/cloudwatch{path}")
+def test_a_cloudwatch_that_is_down_is_told_and_the_page_is_there(nobody: FlaskClient, path: str) -> None:
+    assert "CloudWatch Logs does not answer" in said(nobody, f"/vendors/cloudwatch{path}")
 
 
 def test_a_key_that_may_not_read_is_told(aws: Vendor, tmp_path: Path) -> None:
