@@ -48,7 +48,7 @@ def client(settings: Settings, service: Literal["logs"], hurry: bool = False) ->
 @overload
 def client(settings: Settings, service: Literal["cloudwatch"], hurry: bool = False) -> CloudWatchClient: ...
 def client(settings: Settings, service: Literal["xray", "logs", "cloudwatch"], hurry: bool = False) -> Any:
-    """A client for X-Ray, CloudWatch Logs or CloudWatch (metrics); what is empty in the settings is left to botocore's own chain (and boto3's).
+    """A client for X-Ray, CloudWatch Logs or CloudWatch (metrics); what is empty in the settings is left to botocore's own chain.
 
     ``hurry``: for a page that somebody waits for, so nothing is waited for long or tried more than twice.
     """
