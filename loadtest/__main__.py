@@ -20,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from compose.settings import ROOT, ConfigurationError, Settings, load_or_exit
 from loadtest.ledger import LedgerError, Tally, finished
 from loadtest.profiles import Profile, chosen
-from loadtest.runs import RUN_FOLDER, Run, RunError, begin_run
+from loadtest.runs import RUN_FOLDER, Run, RunError, as_it_runs, begin_run
 from loadtest.summary import report
 from loadtest.target import CannotStart, check_target
 
@@ -62,6 +62,18 @@ def locust(settings: Settings, profile: Profile) -> list[str]:
         command += ["--processes", str(settings.locust_workers), "--master-bind-host", LOOPBACK, "--master-bind-port", port]
         command += ["--master-host", LOOPBACK, "--master-port", port]
     return command
+
+
+def page_of(settings: Settings, run: Run) -> str | None:
+    """Where a browser sees how the load is doing; None where this sandbox has no web page that serves."""
+    if not (settings.state_dir / "sandbox.json").exists():
+        return None
+    page = as_it_runs(settings).page_url
+    try:
+        check_target(page)
+    except CannotStart:
+        return None
+    return f"{page}runs/{run.id}/live"
 
 
 def _free_port() -> int:
@@ -142,6 +154,8 @@ def main() -> int:
         if settings.ui:
             check_page(settings)
         run = begin_run(settings, profile)
+        if page := page_of(settings, run):
+            print(f"watch it: {page}", flush=True)
         send(settings, profile, run)
         run = run.complete()
         entries = run.entries()
