@@ -2,6 +2,7 @@
 // Nodes are links: the keyboard reaches them, and without this module the tables beside the map have the same ones.
 
 import { Graph, layout } from "../vendor/dagre/dagre.esm.js";
+import { columns } from "./layers.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 // The ring stands above the middle of a node's box, for its lines of text stand below.
@@ -9,6 +10,9 @@ const NODE = { width: 140, height: 128 };
 const RING = 30;
 const RAISED = 26;
 const LINE = 14;
+// Up to here dagre takes less than a second.
+const DAGRE_NODES = 80;
+const DAGRE_EDGES = 160;
 
 function element(name, attributes = {}, ...children) {
   const made = document.createElementNS(SVG, name);
@@ -27,14 +31,18 @@ function arc(from, to, name) {
 }
 
 function node(about, place) {
+  const texts = element("g", { "aria-hidden": "true" });
+  texts.append(element("text", { y: 4, class: "small" }, about.average || (about.client ? "client" : "—")));
+  texts.append(element("text", { y: RING + 22, class: "name" }, cut(about.name, 19)));
+  if (!about.client) texts.append(element("text", { y: RING + 36, class: "small" }, cut(about.kind, 24)));
+  texts.append(element("text", { y: RING + 50, class: "small" }, about.figures.join(" · ")));
+  // The link lies above what is written and says the same in words.
   const link = element("a", {
     href: about.href,
     class: `map-node${about.client ? " client" : about.known ? "" : " inferred"}`,
-    transform: `translate(${place.x} ${place.y - RAISED})`,
     "aria-label": about.words,
     "aria-current": about.chosen && "true",
   });
-  link.append(element("title", {}, about.words));
   link.append(element("circle", { class: "halo", r: RING + 9, cx: 0, cy: 0 }), element("circle", { class: "body", r: RING + 5, cx: 0, cy: 0 }));
   const total = about.shares.reduce((sum, [, count]) => sum + count, 0);
   let at = 0;
@@ -42,11 +50,8 @@ function node(about, place) {
     link.append(arc(at, at + count / total, name));
     at += count / total;
   }
-  link.append(element("text", { y: 4, class: "small" }, about.average || (about.client ? "client" : "—")));
-  link.append(element("text", { y: RING + 22, class: "name" }, cut(about.name, 19)));
-  if (!about.client) link.append(element("text", { y: RING + 36, class: "small" }, cut(about.kind, 24)));
-  link.append(element("text", { y: RING + 50, class: "small" }, about.figures.join(" · ")));
-  return link;
+  link.append(element("rect", { class: "hit", x: -NODE.width / 2, y: -RING - 8, width: NODE.width, height: NODE.height - 4 }));
+  return element("g", { class: "map-place", transform: `translate(${place.x} ${place.y - RAISED})` }, link, texts);
 }
 
 /** Where the line from a ring towards a point leaves it. */
@@ -84,9 +89,11 @@ function edge(about, place, source, target) {
   return group;
 }
 
-/** Draw one figure element; its data stands in it as JSON. */
-export function draw(figure) {
-  const data = JSON.parse(figure.querySelector("script").textContent);
+/** Where everything is: by dagre, whose time grows with the square of the graph and more, where it is quick. */
+function placed(data) {
+  if (data.nodes.length > DAGRE_NODES || data.edges.length > DAGRE_EDGES) {
+    return columns(data.nodes.length, data.edges.map((each) => [each.from, each.to]), NODE, { x: 110, y: 18 });
+  }
   const graph = new Graph({ multigraph: true });
   graph.setGraph({ rankdir: "LR", nodesep: 18, ranksep: 46, edgesep: 12, marginx: 16, marginy: 16 });
   graph.setDefaultEdgeLabel(() => ({}));
@@ -96,18 +103,26 @@ export function draw(figure) {
     graph.setEdge(String(each.from), String(each.to), { width: lines ? 64 : 1, height: Math.max(1, lines) * LINE, labelpos: "c" }, String(index));
   });
   layout(graph);
-  const { width, height } = graph.graph();
+  return {
+    nodes: data.nodes.map((_, index) => graph.node(String(index))),
+    edges: data.edges.map((each, index) => graph.edge(String(each.from), String(each.to), String(index))),
+    width: graph.graph().width,
+    height: graph.graph().height,
+  };
+}
+
+/** Draw one figure element; its data stands in it as JSON. */
+export function draw(figure) {
+  const data = JSON.parse(figure.querySelector("script").textContent);
+  const { nodes, edges, width, height } = placed(data);
   const svg = element("svg", { width: Math.ceil(width), height: Math.ceil(height), viewBox: `0 0 ${Math.ceil(width)} ${Math.ceil(height)}` });
   svg.append(
     element("defs", {}, element("marker", { id: "map-arrow", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 8, markerHeight: 8, orient: "auto" },
       element("path", { class: "map-arrow", d: "M 0 0.5 L 8 4 L 0 7.5 z" }))),
-    ...data.edges.map((each, index) => 
-      edge(each, graph.edge(String(each.from), String(each.to), String(index)), graph.node(String(each.from)), graph.node(String(each.to))),
-    ),
-    ...data.nodes.map((each, index) => node(each, graph.node(String(index)))),
+    ...data.edges.map((each, index) => edge(each, edges[index], nodes[each.from], nodes[each.to])),
+    ...data.nodes.map((each, index) => node(each, nodes[index])),
   );
-  const canvas = figure.querySelector(".canvas");
-  canvas.replaceChildren(svg);
+  figure.querySelector(".canvas").replaceChildren(svg);
   figure.classList.add("drawn");
 }
 

@@ -31,8 +31,9 @@ from services.compare.web.vendors.xray.times import HOUR, PRESETS
 
 #: "Time range cannot be longer than 6 hours" (GetServiceGraph).
 GRAPH_SECONDS: Final = 6 * HOUR
-#: Services up to which the map is drawn unasked: beyond, neither the layout is quick nor the picture of use.
-DRAWN: Final = 150
+#: Services and edges up to which the map is drawn unasked: beyond, it is larger than any window, and tells less than the table.
+DRAWN: Final = 80
+DRAWN_EDGES: Final = 160
 #: Services around one that are drawn of a large map.
 AROUND: Final = 60
 #: Rows of a table on one page.
@@ -58,7 +59,7 @@ def service_map() -> tuple[str, int]:
         return link("service_map", **at.query, **keep, **key.query) + "#node"
 
     node = whole.by_key.get(chosen) if chosen else None
-    large = len(whole.nodes) > DRAWN and argument("draw") != "all"
+    large = (len(whole.nodes) > DRAWN or len(whole.edges) > DRAWN_EDGES) and argument("draw") != "all"
     drawn = whole.around(node.key, AROUND) if large and node else None if large else whole
     period = series.period(at.seconds)
     over_time = None
