@@ -12,6 +12,8 @@ from tests.sandbox import Sandbox
 REQUESTS = 120
 #: Requests that are finished when the daemon is killed. It is back after about a second, in which a third of the others is sent.
 BEFORE = 20
+#: So few that the load goes on for longer than the command that kills the daemon takes to start, also on a machine that is busy.
+USERS = "5"
 #: Seconds without a change after which compare calls what is absent lost: nothing that is late is waited for here.
 SETTLE = "2"
 
@@ -55,7 +57,7 @@ def address(sandbox: Sandbox) -> str:
 
 def real_run(sandbox: Sandbox, requests: int = REQUESTS) -> RealRun:
     """Drive a load with errors, of which xray/sdk loses some: datagrams that were sent while the daemon was dead. Compare it."""
-    load = sandbox.begin_load(requests)
+    load = sandbox.begin_load(requests, users=USERS)
     sandbox.wait_for_requests(BEFORE)
     sandbox.process("kill", "xray-daemon")
     assert sandbox.finished() < requests, "the load was over before the kill"
