@@ -9,9 +9,9 @@ a higher rate keeps everything that a lower one kept. Spans and segments are sam
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from services.compare.costs.bill import Bill
 from services.compare.prices import Meter, Prices
@@ -77,43 +77,52 @@ class Sampled:
 
 def choices(record: Record, bill: Bill, prices: Prices, rates: Sequence[float]) -> Sampled:
     """What each rate would mean, for the month that ``bill`` reckons with."""
-    about = record.rows(
-        "SELECT count(*) AS n, count(*) FILTER (WHERE events > 0 OR traced) AS recorded, count(*) FILTER (WHERE error) AS errors "
-        f"FROM ({_TRACES})"
-    )[0]
-    return Sampled(about["n"], about["recorded"], about["errors"], [_choice(record, bill, prices, rate) for rate in rates])
-
-
-def _choice(record: Record, bill: Bill, prices: Prices, rate: float) -> Choice:
-    row = record.rows(
+    # All rates in one pass: what takes the time is to put the spans of every request together.
+    rows = record.rows(
         f"""
-        SELECT count(*) FILTER (WHERE place < $rate) AS kept,
-               count(*) FILTER (WHERE error AND place >= $rate) AS hidden,
-               coalesce(sum(events) FILTER (WHERE place >= $rate), 0) AS events,
-               count(*) FILTER (WHERE traced AND place >= $rate) AS traces,
-               coalesce(sum(events) FILTER (WHERE place >= $rate AND NOT error), 0) AS events_keeping,
-               count(*) FILTER (WHERE traced AND place >= $rate AND NOT error) AS traces_keeping
-        FROM ({_TRACES})
+        WITH traces AS MATERIALIZED ({_TRACES})
+        SELECT rate, count(*) FILTER (WHERE place < rate) AS kept,
+               count(*) FILTER (WHERE error AND place >= rate) AS hidden,
+               coalesce(sum(events) FILTER (WHERE place >= rate), 0) AS events,
+               count(*) FILTER (WHERE traced AND place >= rate) AS traces,
+               coalesce(sum(events) FILTER (WHERE place >= rate AND NOT error), 0) AS events_keeping,
+               count(*) FILTER (WHERE traced AND place >= rate AND NOT error) AS traces_keeping
+        FROM traces CROSS JOIN (SELECT unnest($rates) AS rate) GROUP BY rate
         """,
-        {"rate": rate},
-    )[0]
-    blind = record.rows(
-        f"SELECT route, status FROM ({_TRACES}) WHERE error GROUP BY ALL HAVING min(place) >= $rate ORDER BY ALL", {"rate": rate}
+        {"rates": [float(rate) for rate in dict.fromkeys(rates)]},
     )
+    by_rate = {row["rate"]: row for row in rows}
+    kinds = record.rows(
+        f"""
+        SELECT error, CASE WHEN error THEN route END AS route, CASE WHEN error THEN status END AS status, count(*) AS n,
+               count(*) FILTER (WHERE events > 0 OR traced) AS recorded, min(place) AS first
+        FROM ({_TRACES}) GROUP BY ALL ORDER BY ALL
+        """
+    )
+    errors = [kind for kind in kinds if kind["error"]]
+    return Sampled(
+        sum(kind["n"] for kind in kinds),
+        sum(kind["recorded"] for kind in kinds),
+        sum(kind["n"] for kind in errors),
+        [
+            _choice(
+                bill, prices, rate, by_rate.get(rate, _NONE), [(kind["route"], kind["status"]) for kind in errors if kind["first"] >= rate]
+            )
+            for rate in rates
+        ],
+    )
+
+
+#: What a rate means for a run without requests.
+_NONE: Final = dict.fromkeys(("kept", "hidden", "events", "traces", "events_keeping", "traces_keeping"), 0)
+
+
+def _choice(bill: Bill, prices: Prices, rate: float, row: Mapping[str, Any], blind: Sequence[tuple[str, int | None]]) -> Choice:
     plain = {Meter.HONEYCOMB_EVENTS: float(row["events"]), Meter.XRAY_TRACES_RECORDED: float(row["traces"])}
     keeping = {Meter.HONEYCOMB_EVENTS: float(row["events_keeping"]), Meter.XRAY_TRACES_RECORDED: float(row["traces_keeping"])}
     units, saved = _savings(bill, prices, plain)
     units_keeping, saved_keeping = _savings(bill, prices, keeping)
-    return Choice(
-        rate,
-        row["kept"],
-        row["hidden"],
-        [(each["route"], each["status"]) for each in blind],
-        units,
-        saved,
-        units_keeping,
-        saved_keeping,
-    )
+    return Choice(rate, row["kept"], row["hidden"], blind, units, saved, units_keeping, saved_keeping)
 
 
 def _savings(bill: Bill, prices: Prices, dropped: dict[Meter, float]) -> tuple[dict[Meter, float], dict[Meter, float | None]]:
