@@ -13,6 +13,8 @@ from typing import Literal
 
 from markupsafe import Markup
 
+from services.compare.web.text import plain
+
 Unit = Literal["ms", "s", "percent", "count", "bytes", "usd", "time", "moment"]
 
 
@@ -59,10 +61,13 @@ class Figure:
     def data(self) -> Markup:
         """For ``static/js/plot.js``, safe inside a script element."""
         document = {
-            "x": {"label": self.x.label, "unit": self.x.unit, "log": self.x.log},
-            "y": {"label": self.y.label, "unit": self.y.unit, "log": self.y.log},
+            "x": {"label": plain(self.x.label), "unit": self.x.unit, "log": self.x.log},
+            "y": {"label": plain(self.y.label), "unit": self.y.unit, "log": self.y.log},
             "xs": list(self.xs),
-            "series": [{"label": each.label, "path": each.path, "number": each.number, "kind": each.kind, "values": list(each.values)} for each in self.series],
+            "series": [
+                {"label": plain(each.label), "path": each.path, "number": each.number, "kind": each.kind, "values": list(each.values)}
+                for each in self.series
+            ],
         }
         text = json.dumps(document, ensure_ascii=True, allow_nan=False)
         return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))  # noqa: S704 (escaped here)
