@@ -1,6 +1,6 @@
 """`make bench`: the figures, each beside its yardstick in the same run.
 
-python -m tests.bench [--markdown FILE] [--quick] [application comparing ingest visibility xray]
+python -m tests.bench [--markdown FILE] [--quick] [application comparing ingest pages visibility xray]
 """
 
 from __future__ import annotations
@@ -8,11 +8,12 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
-from tests.bench import application, comparing, ingest, recording, visibility, xray
+from tests.bench import application, comparing, ingest, pages, recording, visibility, xray
 from tests.bench.figures import Section, machine, markdown, section, table
 from tests.sandbox import Sandbox
 
@@ -21,6 +22,7 @@ SECTIONS = {
     "ingest": "How fast each part takes telemetry",
     "xray": "X-Ray beside moto",
     "comparing": "`make compare` of a large run",
+    "pages": "The web page of a large run",
     "application": "What telemetry costs the application (one gunicorn worker on one core)",
 }
 
@@ -49,27 +51,11 @@ def main() -> None:
         if "comparing" in wanted:
             # With a sandbox of its own, and before the other: idle or not, it would share the cores.
             done["comparing"] = section(SECTIONS["comparing"], comparing.run(folder, 10_000 // part, say))
-        say("bringing a sandbox of its own up")
-        with Sandbox.start(folder / "state") as sandbox:
-            if "visibility" in wanted:
-                say("up")
-                measured = visibility.up(sandbox)
-                say("the demo load, watched on every path")
-                measured += visibility.visible(sandbox, 2000 // part)
-                done["visibility"] = section(SECTIONS["visibility"], measured + visibility.memory(sandbox))
-            if "ingest" in wanted:
-                say("recording spans of the real application")
-                recorded = recording.record(sandbox, folder)
-                say(f"recorded {recorded.spans:,} spans; replaying them")
-                measured = ingest.honeycomb(sandbox, recorded, folder, 200_000 // part)
-                measured += ingest.collector(sandbox, recorded, folder, 40_000 // part)
-                measured += ingest.logs(sandbox, folder, 200_000 // part)
-                done["ingest"] = section(SECTIONS["ingest"], measured + ingest.rollbar(sandbox, 4_000 // part))
-            if "xray" in wanted:
-                done["xray"] = section(SECTIONS["xray"], xray.run(folder, 50_000 // part, 100_000 // part, 1_000_000 // part, say))
-            if "application" in wanted:
-                rounds, seconds = (1, 2.0) if arguments.quick else (3, 6.0)
-                done["application"] = application.run(sandbox, folder, rounds, seconds, say, SECTIONS["application"])
+        if "pages" in wanted:
+            loads = 3 if arguments.quick else pages.LOADS
+            done["pages"] = section(SECTIONS["pages"], pages.run(folder, 1_000 // part, loads, say))
+        if set(wanted) - {"comparing", "pages"}:
+            done |= _in_sandbox(wanted, folder, part, say)
     console.print(f"{machine()}\n")
     measured_sections = [done[name] for name in SECTIONS if name in done]
     for each in measured_sections:
@@ -78,6 +64,33 @@ def main() -> None:
         parts = [f"Machine: {machine()}. {time.strftime('%Y-%m-%d', time.gmtime())}.\n"]
         parts += [markdown(each) for each in measured_sections]
         arguments.markdown.write_text("\n".join(parts))
+
+
+def _in_sandbox(wanted: Sequence[str], folder: Path, part: int, say: Callable[[str], None]) -> dict[str, Section]:
+    """What is measured of a sandbox, one for all."""
+    done: dict[str, Section] = {}
+    say("bringing a sandbox of its own up")
+    with Sandbox.start(folder / "state") as sandbox:
+        if "visibility" in wanted:
+            say("up")
+            measured = visibility.up(sandbox)
+            say("the demo load, watched on every path")
+            measured += visibility.visible(sandbox, 2000 // part)
+            done["visibility"] = section(SECTIONS["visibility"], measured + visibility.memory(sandbox))
+        if "ingest" in wanted:
+            say("recording spans of the real application")
+            recorded = recording.record(sandbox, folder)
+            say(f"recorded {recorded.spans:,} spans; replaying them")
+            measured = ingest.honeycomb(sandbox, recorded, folder, 200_000 // part)
+            measured += ingest.collector(sandbox, recorded, folder, 40_000 // part)
+            measured += ingest.logs(sandbox, folder, 200_000 // part)
+            done["ingest"] = section(SECTIONS["ingest"], measured + ingest.rollbar(sandbox, 4_000 // part))
+        if "xray" in wanted:
+            done["xray"] = section(SECTIONS["xray"], xray.run(folder, 50_000 // part, 100_000 // part, 1_000_000 // part, say))
+        if "application" in wanted:
+            rounds, seconds = (1, 2.0) if part > 1 else (3, 6.0)
+            done["application"] = application.run(sandbox, folder, rounds, seconds, say, SECTIONS["application"])
+    return done
 
 
 if __name__ == "__main__":
