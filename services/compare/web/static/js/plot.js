@@ -112,6 +112,8 @@ export function draw(figure) {
       [data.xs, ...data.series.map((each) => each.values)],
       canvas,
     );
+    // What telemetry named is isolated: it may be written from right to left.
+    for (const label of canvas.querySelectorAll(".u-label")) label.dir = "auto";
   };
   make();
   dark.addEventListener("change", make);
