@@ -31,8 +31,9 @@ from services.compare.comparing import compare
 from services.compare.differences import ThresholdsError, contrast, document, junit, markdown
 from services.compare.differences import table as differences_table
 from services.compare.differences.thresholds import parse as parse_thresholds
+from services.compare.export.forms import SUFFIX
 from services.compare.export.reading import ImportRefused, take
-from services.compare.export.writing import SUFFIX, export, summary
+from services.compare.export.writing import export, summary
 from services.compare.progress import ProgressLine
 from services.compare.readers import readers
 from services.compare.record import NoRecord, Record

@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,7 +21,7 @@ from hypothesis import strategies as some
 from compose.settings import Settings, SignalPath
 from loadtest.ledger import LedgerEntry, LedgerWriter
 from loadtest.profiles import chosen
-from loadtest.runs import Run, RunError, begin_run, newest_run, runs
+from loadtest.runs import IMPORTED, Run, RunError, begin_run, newest_run, runs
 from services.compare import prices, record
 from services.compare.comparing import about, compare
 from services.compare.export import documents
@@ -35,6 +36,7 @@ from services.compare.report import Report
 from services.compare.verdicts import Comparison
 from services.cruddur.signals import Outcome, Route
 from tests.api.servers import hermetic_settings
+from tests.ports import free_port
 
 SECRET = 'hc/key"with+everything='
 
@@ -146,6 +148,69 @@ def test_no_secret_is_in_any_member(settings: Settings, run: Run, tmp_path: Path
     assert REMOVED in pq.read_table(tmp_path / "unpacked" / "outcomes.parquet").to_pylist()[1]["why"]
 
 
+def test_a_secret_in_a_vendors_refusal_does_not_leave_either(settings: Settings, run: Run, tmp_path: Path) -> None:
+    """The reason why not all documents of a path are there is the vendor's own words."""
+    tables = run.folder / Record.open(run.folder).document["folder"]
+    documents.keep_states(tables, {path: Kept(count=0, reason=f"no such key: {SECRET}") for path in run.manifest.paths})
+    (run.folder / IMPORTED).write_text("{}")  # nobody is asked again
+    export(settings, run, tmp_path / "run.zip")
+    with zipfile.ZipFile(tmp_path / "run.zip") as archive:
+        reasons = [each["reason"] for each in json.loads(archive.read(CONTENTS))["documents"].values()]
+    assert set(reasons) == {f"no such key: {REMOVED}"}
+
+
+def test_what_a_killed_export_left_is_in_nobodys_way(settings: Settings, run: Run, tmp_path: Path) -> None:
+    for name in (".run.zip.work", ".run.zip.part"):
+        (tmp_path / name).mkdir()
+    before = sorted(path.name for path in tmp_path.iterdir())
+    export(settings, run, tmp_path / "run.zip")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*before, "run.zip"]), "and it leaves nothing itself"
+    with pytest.raises(OSError, match="folder"):
+        export(settings, run, tmp_path)
+
+
+def test_documents_that_are_there_stay_when_a_vendor_cannot_be_asked_again(settings: Settings, run: Run, tmp_path: Path) -> None:
+    """One path was read whole, of the other one document; now nobody listens."""
+    tables = run.folder / Record.open(run.folder).document["folder"]
+    rows = [
+        {"path": path, "trace_id": "695b8f00" + "0" * 24, "id": f"{n:016x}", "document": "{}"}
+        for n, path in enumerate((SignalPath.XRAY_SDK, SignalPath.XRAY_SDK, SignalPath.XRAY_OTLP))
+    ]
+    pq.write_table(pa.Table.from_pylist(rows, schema=TABLES["documents.parquet"]), tables / "documents.parquet")
+    whole, part = Kept(count=2), Kept(count=1, reason="it went down")
+    documents.keep_states(tables, {SignalPath.XRAY_SDK: whole, SignalPath.XRAY_OTLP: part})
+    nobody = settings.model_copy(update={"xray_endpoint": f"http://127.0.0.1:{free_port()}"})
+    found = documents.collect(nobody, run, tables)
+    assert found == {SignalPath.XRAY_SDK: whole, SignalPath.XRAY_OTLP: part} == documents.states(tables)
+    assert len(Record.open(run.folder).rows("FROM documents")) == 3
+
+
+SPECIAL = 'hc/key"with+every thing=\\é'
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        SPECIAL,
+        json.dumps(SPECIAL),
+        json.dumps(SPECIAL, ensure_ascii=False),
+        json.dumps({"message": json.dumps({"key": SPECIAL})}),
+        SPECIAL.replace("/", "\\/"),
+        quote(SPECIAL),
+        quote(SPECIAL, safe="").lower(),
+        quote_plus(SPECIAL),
+        base64.urlsafe_b64encode(SPECIAL.encode()).decode(),
+        quote(base64.b64encode(SPECIAL.encode()).decode(), safe=""),
+    ],
+    ids=["plain", "json", "unicode", "json-in-json", "slashes", "percent", "lower-case", "query", "url-safe", "percent-base64"],
+)
+def test_a_secret_is_found_in_every_form(written: str) -> None:
+    clean = Secrets(frozenset({SPECIAL})).removed(written)
+    assert REMOVED in clean
+    assert "hc" not in clean
+    assert "thing" not in clean
+
+
 @given(some.text(min_size=8, max_size=40), some.text(max_size=20), some.text(max_size=20))
 def test_a_secret_is_found_wherever_it_stands_and_however_it_is_written(secret: str, before: str, after: str) -> None:
     try:
@@ -222,6 +287,15 @@ def drop(member: str) -> Callable[[dict[str, bytes]], None]:
     return change
 
 
+def damage(member: str) -> Callable[[dict[str, bytes]], None]:
+    """A table whose footer is whole and whose first page is not."""
+
+    def change(members: dict[str, bytes]) -> None:
+        members[member] = members[member][:4] + b"\xff" * 24 + members[member][28:]
+
+    return change
+
+
 REFUSALS: dict[str, tuple[Callable[[dict[str, bytes]], None], str]] = {
     "newer": (edit(CONTENTS, format=FORMAT + 1), "newer Parallax"),
     "no format": (edit(CONTENTS, format="one"), "newer|cannot be read"),
@@ -245,7 +319,23 @@ REFUSALS: dict[str, tuple[Callable[[dict[str, bytes]], None], str]] = {
     "an unknown path": (table("outcomes.parquet", path=["../.."]), "path nobody knows"),
     "a request twice": (table("requests.parquet", sequence=[0, 0]), "twice|two outcomes|without"),
     "a trace id that is none": (table("requests.parquet", trace_id=["x", "y"]), "trace id"),
-    "a time that is no number": (table("requests.parquet", start=[float("nan"), 1.0]), "start"),
+    "a time that is no number": (table("requests.parquet", start=[float("nan"), 1.0]), "no time of a calendar"),
+    "a time without a day": (table("requests.parquet", start=[1e300, 1.0]), "no time of a calendar"),
+    "a trace id twice": (table("requests.parquet", trace_id=["0" * 32, "0" * 32]), "trace id twice"),
+    "a text without end": (table("requests.parquet", target=["/" * 70_000, "/"]), "longer than any"),
+    "fewer requests than were made": (edit("manifest.json", finished=3), "say otherwise"),
+    "a run of no day": (edit("manifest.json", started=1e300), "no time of a calendar"),
+    "a run that was at no time": (edit("manifest.json", started=float("nan")), "no time of a calendar"),
+    "a number in quotes": (edit("record.json", requests="2"), "requests"),
+    "a number no page can hold": (edit("record.json", requests=10**30), "requests"),
+    "a meter nobody knows": (edit("record.json", meters=[{"path": None, "meter": "<script>", "units": 1}]), "meter"),
+    "a run of nested things": (edit("record.json", about={"profile": {"a": 1}}), "about"),
+    "an observation of an unknown kind": (table("observations.parquet", kind=["rumour"]), "kind nobody knows"),
+    "an observation without a name": (table("observations.parquet", name=[None]), "without service, name"),
+    "an outcome without its words": (table("outcomes.parquet", absent=[None]), "without its words"),
+    "an outcome that lacks a word": (table("outcomes.parquet", extra=[[None]]), "without its words"),
+    "a document of nowhere": (table("documents.parquet", path=["../x"]), "document without path"),
+    "a damaged page": (damage("documents.parquet"), "cannot be read"),
     "an observation at no time": (table("observations.parquet", start=[float("inf")]), "no number"),
 }
 
@@ -282,12 +372,63 @@ def test_a_cut_file_is_refused(settings: Settings, elsewhere: Settings, run: Run
     assert runs(elsewhere) == []
 
 
+@pytest.mark.parametrize("how", ["packed", "encrypted"])
+def test_a_file_that_may_unpack_to_any_size_is_refused(settings: Settings, elsewhere: Settings, run: Run, tmp_path: Path, how: str) -> None:
+    export(settings, run, tmp_path / "good.zip")
+    if how == "packed":
+        with zipfile.ZipFile(tmp_path / "good.zip") as good, zipfile.ZipFile(tmp_path / "bad.zip", "w", zipfile.ZIP_DEFLATED) as bad:
+            for name in good.namelist():
+                bad.writestr(name, good.read(name))
+    else:
+        # The flag in every local header and in the list at the end.
+        data = bytearray((tmp_path / "good.zip").read_bytes())
+        for signature, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+            at = -1
+            while (at := data.find(signature, at + 1)) >= 0:
+                data[at + flags] |= 1
+        (tmp_path / "bad.zip").write_bytes(data)
+    with pytest.raises(ImportRefused, match="packed or encrypted"):
+        take(elsewhere, tmp_path / "bad.zip")
+    assert runs(elsewhere) == []
+
+
+def test_whatever_byte_is_wrong_it_is_refused_or_changes_nothing(settings: Settings, elsewhere: Settings, run: Run, tmp_path: Path) -> None:
+    export(settings, run, tmp_path / "good.zip")
+    good = (tmp_path / "good.zip").read_bytes()
+    # Mostly where the archive speaks of itself: its members have checksums.
+    listed = good.index(b"PK\x01\x02")
+    places = [*range(60), *range(listed, len(good), 11)]
+    for at in places:
+        bad = bytearray(good)
+        bad[at] ^= 0xFF
+        (tmp_path / "bad.zip").write_bytes(bad)
+        try:
+            taken = take(elsewhere, tmp_path / "bad.zip")
+        except (ImportRefused, OSError):  # The system's own words where the archive points outside of itself.
+            continue
+        assert Record.open(taken.folder).document["conclusion"] == Record.open(run.folder).document["conclusion"]
+        shutil.rmtree(taken.folder)
+
+
 def test_the_same_run_is_not_taken_twice(settings: Settings, elsewhere: Settings, run: Run, tmp_path: Path) -> None:
     export(settings, run, tmp_path / "run.zip")
     take(elsewhere, tmp_path / "run.zip")
     with pytest.raises(ImportRefused, match="here already"):
         take(elsewhere, tmp_path / "run.zip")
     assert runs(elsewhere) == [run.id]
+
+
+def test_a_run_of_an_older_version_is_taken_and_has_no_meters(settings: Settings, elsewhere: Settings, run: Run, tmp_path: Path) -> None:
+    export(settings, run, tmp_path / "good.zip")
+
+    def older(members: dict[str, bytes]) -> None:
+        document = json.loads(members["record.json"])
+        for name in ("meters", "judging_seconds"):
+            del document[name]
+        members["record.json"] = json.dumps(document).encode()
+
+    taken = take(elsewhere, altered(tmp_path / "good.zip", tmp_path / "old.zip", older))
+    assert "meters" not in Record.open(taken.folder).document
 
 
 def test_a_file_that_is_not_there_is_named(elsewhere: Settings, tmp_path: Path) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from compose.settings import Settings, SignalPath
@@ -22,15 +24,19 @@ from services.compare.record import DOCUMENTS as FILE
 
 #: How much of each path is in it.
 STATES: Final = "documents.json"
-#: Documents that are written at a time.
+#: Documents that are written at a time, and characters of them: whoever reads the table holds as much at once.
 GROUP: Final = 5_000
+GROUP_CHARACTERS: Final = 32 << 20
 
 
 def collect(settings: Settings, run: Run, tables: Path, said: Callable[[str], None] = lambda _: None) -> Mapping[SignalPath, Kept]:
-    """Read every path's documents of a run into the folder of its record. What was collected before is taken as it is where all of
-    it is there. A backend that cannot be read costs its own documents only. Raises LedgerError and OSError."""
+    """Read every path's documents of a run into the folder of its record. What was collected before is taken as it is; of a path of
+    which not all is there the vendor is asked again. A backend that cannot be read costs its own documents only, and none that
+    are there already. Raises LedgerError and OSError."""
     known = states(tables)
-    if known and all(kept.reason is None for kept in known.values()):
+    paths = frozenset(run.manifest.paths)
+    wanted = frozenset(path for path in paths if path not in known or known[path].reason is not None)
+    if not wanted:
         return known
     entries = run.entries()
     window = Window(
@@ -39,33 +45,61 @@ def collect(settings: Settings, run: Run, tables: Path, said: Callable[[str], No
         max(entry.start + entry.duration_ms / 1000 for entry in entries) + SLACK,
         frozenset(entry.trace_id for entry in entries),
     )
-    paths = frozenset(run.manifest.paths)
-    draft = tables / f".{FILE}"
-    with pq.ParquetWriter(draft, DOCUMENTS, compression="zstd") as writer:
-        sink = _Sink(writer, Secrets.of(settings))
-        sources = readers(settings, paths, (), documents=True)
+    with tempfile.TemporaryDirectory(dir=tables, prefix=".documents-") as work:
+        news, whole = Path(work, "news.parquet"), Path(work, FILE)
+        found = _collected(settings, window, wanted, news)
+        for path, kept in found.items():
+            said(f"{path}: {kept.count:,} documents{f'; not all: {kept.reason}' if kept.reason else ''}")
+        # Where it went worse than the last time, what there was then is more.
+        old = {path: kept for path, kept in known.items() if path not in found or found[path].count < kept.count}
+        with pq.ParquetWriter(whole, DOCUMENTS, compression="zstd") as writer:
+            for file, chosen in ((tables / FILE, frozenset(old)), (news, frozenset(found) - frozenset(old))):
+                for batch in batches(file) if file.exists() else ():
+                    ours = pc.is_in(batch.column("path"), pa.array([str(path) for path in chosen], pa.string()))
+                    writer.write_batch(batch.filter(ours).cast(DOCUMENTS))
+        whole.replace(tables / FILE)
+    every = {path: old.get(path) or found[path] for path in SignalPath if path in old or path in found}
+    keep_states(tables, every)
+    return every
+
+
+def _collected(settings: Settings, window: Window, wanted: frozenset[SignalPath], target: Path) -> dict[SignalPath, Kept]:
+    """Read the wanted paths' documents into a table."""
+    secrets = Secrets.of(settings)
+    with pq.ParquetWriter(target, DOCUMENTS, compression="zstd") as writer:
+        sink = _Sink(writer, secrets)
+        sources = readers(settings, wanted, (), documents=True)
         with ThreadPoolExecutor(max(1, len(sources))) as threads:
             results = list(threads.map(lambda reader: _read(reader, window, sink), sources))
         sink.flush()
-    found = {
-        path: Kept(count=sink.counts.get(path, 0), reason=reason)
+    return {
+        path: Kept(count=sink.counts.get(path, 0), reason=None if reason is None else secrets.removed(reason))
         for reader, reason in zip(sources, results, strict=True)
-        for path in reader.paths & paths
+        for path in reader.paths & wanted
     }
-    for path, kept in found.items():
-        said(f"{path}: {kept.count:,} documents{f'; not all: {kept.reason}' if kept.reason else ''}")
-    (tables / STATES).write_text(json.dumps({str(path): kept.model_dump() for path, kept in found.items()}))
-    draft.replace(tables / FILE)
-    return found
 
 
 def states(tables: Path) -> dict[SignalPath, Kept]:
-    """How much of each path's documents is kept; empty where none were collected."""
+    """How much of each path's documents is kept; empty where none were collected, or nobody can say how many."""
     try:
         written = json.loads((tables / STATES).read_bytes())
-    except FileNotFoundError:
+        return {SignalPath(path): Kept.model_validate(kept) for path, kept in written.items()}
+    except (FileNotFoundError, ValueError, AttributeError):
         return {}
-    return {SignalPath(path): Kept.model_validate(kept) for path, kept in written.items()}
+
+
+def keep_states(tables: Path, kept: Mapping[SignalPath, Kept]) -> None:
+    """What :func:`states` says from now on. After the table, so that it never says more than is there."""
+    draft = tables / f".{STATES}"
+    draft.write_text(json.dumps({str(path): each.model_dump() for path, each in kept.items()}), encoding="utf-8")
+    draft.replace(tables / STATES)
+
+
+def batches(file: Path) -> Iterator[pa.RecordBatch]:
+    """A table, a group at a time and not more at once, for a group of documents may be large."""
+    with pq.ParquetFile(file) as table:
+        for group in range(table.num_row_groups):
+            yield from table.read_row_group(group).to_batches(max_chunksize=20_000)
 
 
 def _read(reader: Reader, window: Window, sink: _Sink) -> str | None:
@@ -88,6 +122,7 @@ class _Sink:
         self._secrets = secrets
         self._lock = Lock()
         self._rows: list[tuple[str, str | None, str, str]] = []
+        self._characters = 0
         self.counts: dict[SignalPath, int] = {}
 
     def add(self, observations: Any) -> None:
@@ -103,7 +138,8 @@ class _Sink:
             self._rows += rows
             for path, count in counts.items():
                 self.counts[path] = self.counts.get(path, 0) + count
-            if len(self._rows) >= GROUP:
+            self._characters += sum(len(row[-1]) for row in rows)
+            if len(self._rows) >= GROUP or self._characters >= GROUP_CHARACTERS:
                 self._write()
 
     def flush(self) -> None:
@@ -115,3 +151,4 @@ class _Sink:
             columns = [pa.array(column, pa.string()) for column in zip(*self._rows, strict=True)]
             self._writer.write_batch(pa.record_batch(columns, schema=DOCUMENTS))
             self._rows.clear()
+            self._characters = 0

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from compose.settings import SignalPath
 from loadtest.runs import RUN_ID
 from services.compare.model import Verdict
+from services.compare.prices import Meter
 from services.compare.record import OUTCOMES, REQUESTS, STRAYS
 
 #: Version of the archive.
 FORMAT: Final = 1
 CONTENTS: Final = "parallax-run.json"
+#: What an exported run is called.
+SUFFIX: Final = ".parallax.zip"
 
 OBSERVATIONS: Final = pa.schema(
     [
@@ -45,27 +48,33 @@ TABLES: Final = {
 }
 MEMBERS: Final = (CONTENTS, "manifest.json", "record.json", *TABLES)
 
+#: Epoch seconds that a calendar has a day for: until the year 9999.
+LATEST: Final = 253_402_300_799.0
+
+Count = Annotated[int, Field(ge=0, lt=1 << 62)]
+Moment = Annotated[float, Field(ge=0, le=LATEST)]
+
 
 class _Form(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class Member(_Form):
-    bytes: int = Field(ge=0)
+    bytes: Count
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
 class Kept(_Form):
     """How much of a path's raw documents is there; ``reason``: why it is not all."""
 
-    count: int = Field(ge=0)
+    count: Count
     reason: str | None = None
 
 
 class Contents(_Form):
-    format: int
+    format: int = Field(ge=1)
     run: str = Field(pattern=rf"^{RUN_ID.pattern}$")
-    made: float
+    made: Moment
     documents: dict[SignalPath, Kept]
     members: dict[str, Member]
 
@@ -86,15 +95,15 @@ class Quantiles(_Open):
 
 class Attribute(_Open):
     key: str
-    kept: int
-    renamed: int
-    changed: int
-    dropped: int
+    kept: Count
+    renamed: Count
+    changed: Count
+    dropped: Count
 
 
 class Billed(_Open):
     unit: str
-    units: int
+    units: Count
     usd: float | None
 
 
@@ -103,12 +112,19 @@ class PathReport(_Open):
     state: Literal["settled", "changing", "unreadable", "off"]
     reason: str | None
     next: str | None
-    verdicts: dict[Verdict, int]
-    errors: int | None
+    verdicts: dict[Verdict, Count]
+    errors: Count | None
     visible_seconds: Quantiles | None
     duration_difference_ms: Quantiles | None
     attributes: list[Attribute]
     billed: Billed | None
+
+    @field_validator("verdicts")
+    @classmethod
+    def _all_or_none(cls, verdicts: dict[Verdict, int]) -> dict[Verdict, int]:
+        if verdicts and len(verdicts) < len(Verdict):
+            raise ValueError("not every verdict has its number")
+        return verdicts
 
 
 class MetricReport(_Open):
@@ -121,16 +137,25 @@ class MetricReport(_Open):
     reason: str | None
 
 
+class Metered(_Open):
+    path: SignalPath | None
+    meter: Meter
+    units: Count
+
+
 class RecordDocument(_Open):
+    """``meters`` is not in what older versions wrote."""
+
     version: int
-    made: float
+    made: Moment
     folder: str
     run: str
     exit_status: Literal[0, 1, 2]
     conclusion: str
-    requests: int
-    about: dict[str, Any]
+    requests: Count
+    about: dict[str, str | int | float | bool | None]
     seconds: float
     paths: Annotated[dict[SignalPath, PathReport], Field(min_length=len(SignalPath), max_length=len(SignalPath))]
-    stray: int
+    stray: Count
     metrics: list[MetricReport]
+    meters: list[Metered] = []

@@ -6,15 +6,17 @@ is moved to its place. Nothing of the file decides where something is written.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import secrets
 import shutil
+import struct
 import time
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, TypeVar, get_args
 
 import duckdb
 import pyarrow as pa
@@ -26,15 +28,19 @@ from loadtest.ledger import LedgerEntry, LedgerWriter
 from loadtest.runs import IMPORTED, MANIFEST, Manifest, Run, open_run
 from services.compare import record
 from services.compare.export import documents
-from services.compare.export.forms import CONTENTS, FORMAT, MEMBERS, TABLES, Contents, RecordDocument
+from services.compare.export.forms import CONTENTS, FORMAT, LATEST, MEMBERS, SUFFIX, TABLES, Contents, RecordDocument
 from services.compare.model import Verdict
-from services.compare.record import Record
+from services.compare.record import NoRecord, Record
+from services.cruddur.signals import Kind
 
 #: Bytes one member may have, and rows one table; far above a run of a million requests.
 LARGEST: Final = 16 << 30
 MOST_ROWS: Final = 100_000_000
-#: Bytes a JSON member may have.
+#: Bytes a JSON member may have, and characters a text of a request.
 LARGEST_JSON: Final = 64 << 20
+LONGEST: Final = 64 << 10
+#: Bit of a member's flags ("APPNOTE.TXT", 4.4.4).
+_ENCRYPTED: Final = 1
 _CHUNK: Final = 1 << 20
 
 M = TypeVar("M", bound=BaseModel)
@@ -47,28 +53,49 @@ class ImportRefused(Exception):
 def take(settings: Settings, source: Path) -> Run:
     """Make the run in ``source`` a run of this STATE_DIR. Raises ImportRefused and OSError; then nothing was changed."""
     if not source.is_file():
-        raise ImportRefused(f"there is no file {source}")
+        raise ImportRefused(f"there is no file {source}; `make import FILE=<run>{SUFFIX}`")
     try:
         with zipfile.ZipFile(source) as archive:
             contents = _contents(archive, source)
             target = settings.runs_dir / contents.run
             if target.exists():
-                raise ImportRefused(f"run {contents.run} is here already, in {target}")
+                raise ImportRefused(_here(target))
             settings.runs_dir.mkdir(parents=True, exist_ok=True)
             draft = settings.runs_dir / f".import-{secrets.token_hex(4)}"
             try:
                 _unpack(archive, contents, draft, source)
-                # open_run wants a folder of the run's name; a rename is what makes it a run.
-                draft.rename(target)
+                _put(draft, target)
             finally:
                 shutil.rmtree(draft, ignore_errors=True)
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError, EOFError, struct.error) as error:
+        # What zipfile raises of a file whose own lists are not what they should be.
         raise ImportRefused(f"{source} is no exported run, or it is cut: {error}") from error
     return open_run(target)
 
 
+def _put(draft: Path, target: Path) -> None:
+    """Make the draft a run: open_run wants a folder of the run's name, so nothing is one before."""
+    try:
+        draft.rename(target)
+    except OSError as error:
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
+            # Somebody else imported it meanwhile.
+            raise ImportRefused(_here(target)) from None
+        raise
+
+
+def _here(target: Path) -> str:
+    return f"run {target.name} is here already, in {target}; `make open` shows it"
+
+
 def _contents(archive: zipfile.ZipFile, source: Path) -> Contents:
     names = archive.namelist()
+    packed = sorted(info.filename for info in archive.infolist() if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & _ENCRYPTED)
+    if packed:
+        # A packed file may unpack to any size; stored, nothing is larger than the file is.
+        raise ImportRefused(
+            f"{source} is not as `make export` wrote it: {', '.join(packed)[:200]} is packed or encrypted; take the original file"
+        )
     if CONTENTS not in names:
         raise ImportRefused(f"{source} is no exported run: it holds no {CONTENTS}")
     try:
@@ -82,7 +109,7 @@ def _contents(archive: zipfile.ZipFile, source: Path) -> Contents:
     wrong = sorted(set(MEMBERS) ^ set(names)) or sorted({CONTENTS, *contents.members} ^ set(MEMBERS))
     if wrong or len(names) != len(set(names)):
         raise ImportRefused(
-            f"{source} is no exported run: it should hold {', '.join(MEMBERS)}, and differs in {', '.join(wrong) or 'doubles'}"
+            f"{source} is no exported run: it should hold {', '.join(MEMBERS)}, and differs in {', '.join(wrong)[:200] or 'doubles'}"
         )
     return contents
 
@@ -93,7 +120,7 @@ def _unpack(archive: zipfile.ZipFile, contents: Contents, draft: Path, source: P
     tables.mkdir(parents=True)
     for name, member in contents.members.items():
         if member.bytes > LARGEST or archive.getinfo(name).file_size != member.bytes:
-            raise ImportRefused(f"{source} is cut or was changed: {name} has not the {member.bytes} bytes it should have")
+            raise ImportRefused(f"{source} is cut or was changed: {name} has not the {member.bytes} bytes it should have; copy it again")
         digest = hashlib.sha256()
         with archive.open(name) as packed, (tables / name).open("xb") as file:
             left = member.bytes
@@ -102,24 +129,30 @@ def _unpack(archive: zipfile.ZipFile, contents: Contents, draft: Path, source: P
                 file.write(chunk)
                 left -= len(chunk)
         if left or digest.hexdigest() != member.sha256:
-            raise ImportRefused(f"{source} is cut or was changed: the checksum of {name} is wrong")
+            raise ImportRefused(f"{source} is cut or was changed: the checksum of {name} is wrong; copy it again")
     for name, schema in TABLES.items():
         _check_table(tables / name, schema, f"{source}: {name}")
     manifest = _validated(Manifest, _json(tables / "manifest.json", source), f"{source}: manifest.json")
-    report = _json(tables / "record.json", source)
-    _validated(RecordDocument, report, f"{source}: record.json")
-    if not manifest.run == report["run"] == contents.run:
+    report = _validated(RecordDocument, _json(tables / "record.json", source), f"{source}: record.json")
+    if not manifest.run == report.run == contents.run:
         raise ImportRefused(f"{source} is no exported run: its parts belong to different runs")
-    if report["version"] != record.VERSION:
-        raise ImportRefused(f"{source}: record.json has version {report['version']}, this Parallax reads {record.VERSION}")
-    _check_values(tables, source)
-    (tables / "manifest.json").replace(draft / MANIFEST)
+    if report.version != record.VERSION:
+        raise ImportRefused(f"{source}: record.json has version {report.version}, this Parallax reads {record.VERSION}")
+    requests = _check_values(tables, source)
+    if report.requests != requests or manifest.finished not in (None, requests):
+        raise ImportRefused(f"{source} is no exported run: requests.parquet has {requests:,} requests, manifest and record say otherwise")
+    if not all(0 <= time <= LATEST for time in (manifest.started, manifest.ended or 0.0)):
+        raise ImportRefused(f"{source} is no exported run: manifest.json says that it was at no time of a calendar")
+    # What was checked, and not the bytes that it was read from.
+    kept = report.model_dump(mode="json", exclude_unset=True) | {"folder": tables.name}
+    (draft / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    (draft / record.RECORD).write_text(json.dumps(kept, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    (tables / "manifest.json").unlink()
     (tables / "record.json").unlink()
-    (tables / documents.STATES).write_text(json.dumps({str(path): kept.model_dump() for path, kept in contents.documents.items()}))
-    (draft / record.RECORD).write_text(json.dumps({**report, "folder": tables.name}, ensure_ascii=False, indent=1) + "\n")
-    (draft / IMPORTED).write_text(json.dumps({"file": source.name, "at": round(time.time(), 6), "exported": contents.made}) + "\n")
+    documents.keep_states(tables, contents.documents)
+    about = {"file": source.name, "at": round(time.time(), 6), "exported": contents.made}
+    (draft / IMPORTED).write_text(json.dumps(about) + "\n", encoding="utf-8")
     _ledger(tables / "requests.parquet", draft, contents.run)
-    Record(draft, {**report, "folder": tables.name}).rows("SELECT count(*) FROM outcomes")
 
 
 def _check_table(path: Path, schema: pa.Schema, name: str) -> None:
@@ -133,43 +166,74 @@ def _check_table(path: Path, schema: pa.Schema, name: str) -> None:
         raise ImportRefused(f"{name} is no Parquet file ({' '.join(str(error).split())[:200]})") from error
 
 
-def _check_values(tables: Path, source: Path) -> None:
-    """What the pages rely on. DuckDB looks through the tables within its memory limit, however large they unpack."""
-
-    def quoted(words: Iterable[str]) -> str:
-        return ", ".join(f"'{word}'" for word in words)
-
-    checks = {
-        "a path nobody knows": f"FROM outcomes WHERE path IS NULL OR path NOT IN ({quoted(SignalPath)})",
-        "a path of an observation nobody knows": f"FROM observations WHERE path IS NULL OR path NOT IN ({quoted(SignalPath)})",
-        "a verdict nobody knows": f"FROM outcomes WHERE verdict IS NULL OR verdict NOT IN ({quoted(Verdict)})",
-        "a request without a number, or with a trace id that is none": (
-            "FROM requests WHERE sequence IS NULL OR sequence < 0 OR trace_id IS NULL OR NOT regexp_full_match(trace_id, '[0-9a-f]{32}')"
-        ),
-        "a request without method, route, target, outcome, start or duration": (
-            "FROM requests WHERE method IS NULL OR route IS NULL OR target IS NULL OR outcome IS NULL "
-            "OR NOT isfinite(coalesce(start, 'nan')) OR NOT isfinite(coalesce(duration_ms, 'nan'))"
-        ),
-        "a request twice": "FROM (SELECT sequence FROM requests GROUP BY sequence HAVING count(*) > 1)",
-        "an outcome without its request": "FROM outcomes ANTI JOIN requests USING (sequence)",
-        "a request with two outcomes on one path": "FROM (SELECT sequence, path FROM outcomes GROUP BY ALL HAVING count(*) > 1)",
-        "a time that is no number": (
-            "FROM (SELECT unnest([start, duration_ms, ingested_at]) AS x FROM observations) WHERE NOT isfinite(coalesce(x, 0))"
-        ),
-    }
+def _check_values(tables: Path, source: Path) -> int:
+    """Check what the pages rely on; the number of requests. DuckDB looks through the tables within its memory limit."""
     found = Record(tables.parent, {"folder": tables.name})
-    for what, sql in checks.items():
-        try:
-            count = found.rows(f"SELECT count(*) AS n {sql}")[0]["n"]
-        except duckdb.Error as error:
-            raise ImportRefused(f"{source} cannot be read ({' '.join(str(error).split())[:200]})") from error
-        if count:
-            raise ImportRefused(f"{source} is no exported run: it holds {what}")
+    try:
+        for name in (*record.TABLES, "documents"):
+            # All of it, so that a page that is damaged, or text that is none, is found now.
+            found.rows(f"SELECT bit_xor(hash(COLUMNS(*))) FROM {name}")
+        for what, sql in _CHECKS.items():
+            if found.rows(f"SELECT count(*) AS n {sql}")[0]["n"]:
+                raise ImportRefused(f"{source} is no exported run: it holds {what}")
+        return int(found.rows("SELECT count(*) AS n FROM requests")[0]["n"])
+    except (duckdb.Error, NoRecord) as error:
+        raise ImportRefused(f"{source} cannot be read ({' '.join(str(error).split())[:200]})") from error
+
+
+def _quoted(words: Iterable[str]) -> str:
+    return ", ".join(f"'{word}'" for word in words)
+
+
+def _absent(columns: str) -> str:
+    return " OR ".join(f"{column.strip()} IS NULL" for column in columns.split(","))
+
+
+_PATHS: Final = _quoted(SignalPath)
+#: What must not be there, in words, and where it would be found.
+_CHECKS: Final = {
+    "a request without a number, or with a trace id that is none": (
+        "FROM requests WHERE sequence IS NULL OR sequence < 0 OR trace_id IS NULL OR NOT regexp_full_match(trace_id, '[0-9a-f]{32}')"
+    ),
+    "a request without method, route, target, outcome, start or duration": (
+        f"FROM requests WHERE {_absent('method, route, target, outcome, start, duration_ms')}"
+    ),
+    "a request at no time of a calendar": (
+        # isfinite first: what only compares is decided by the table's own statistics, and those know nothing of NaN.
+        "FROM requests WHERE NOT isfinite(start) OR NOT isfinite(duration_ms) "
+        f"OR start NOT BETWEEN 0 AND {LATEST:.0f} OR duration_ms NOT BETWEEN 0 AND {LATEST:.0f}"
+    ),
+    "a request with a text longer than any": (
+        f"FROM requests WHERE greatest(length(method), length(route), length(target), length(outcome), length(error)) > {LONGEST}"
+    ),
+    "a request twice": "FROM (SELECT sequence FROM requests GROUP BY sequence HAVING count(*) > 1)",
+    "a trace id twice": "FROM (SELECT trace_id FROM requests GROUP BY trace_id HAVING count(*) > 1)",
+    "a path nobody knows": f"FROM outcomes WHERE path IS NULL OR path NOT IN ({_PATHS})",
+    "a verdict nobody knows": f"FROM outcomes WHERE verdict IS NULL OR verdict NOT IN ({_quoted(Verdict)})",
+    "an outcome without its request": "FROM outcomes ANTI JOIN requests USING (sequence)",
+    "a request with two outcomes on one path": "FROM (SELECT sequence, path FROM outcomes GROUP BY ALL HAVING count(*) > 1)",
+    "an outcome without its words": (
+        f"FROM outcomes WHERE {_absent('absent, extra, why')} OR list_count(absent) < len(absent) OR list_count(extra) < len(extra)"
+    ),
+    "an outcome that was measured to be no number": (
+        "FROM (SELECT unnest([duration_ms, visible_s]) AS x FROM outcomes) WHERE NOT isfinite(coalesce(x, 0))"
+    ),
+    "a path of an observation nobody knows": f"FROM observations WHERE path IS NULL OR path NOT IN ({_PATHS})",
+    "an observation of a kind nobody knows": f"FROM observations WHERE kind IS NULL OR kind NOT IN ({_quoted(get_args(Kind))})",
+    "an observation without service, name, id, error, deliveries or units": (
+        f"FROM observations WHERE {_absent('service, name, id, error, deliveries, units')} OR deliveries < 0 OR units < 0"
+    ),
+    "a time that is no number": (
+        "FROM (SELECT unnest([start, duration_ms, ingested_at]) AS x FROM observations) WHERE NOT isfinite(coalesce(x, 0))"
+    ),
+    "a stray without path, name, id or reason": (f"FROM strays WHERE {_absent('path, what, id, why')} OR path NOT IN ({_PATHS})"),
+    "a document without path, id or text": f"FROM documents WHERE {_absent('path, id, document')} OR path NOT IN ({_PATHS})",
+}
 
 
 def _ledger(table: Path, folder: Path, run: str) -> None:
     with LedgerWriter(folder, 0) as ledger, pq.ParquetFile(table) as file:
-        for batch in file.iter_batches(20_000):
+        for batch in file.iter_batches(2_000):
             for row in batch.to_pylist():
                 ledger.write(LedgerEntry(run=run, **row))
 
@@ -195,7 +259,8 @@ def _json(path: Path, source: Path) -> dict[str, object]:
 
 def _validated(model: type[M], written: object, name: str) -> M:
     try:
-        return model.model_validate(written)
+        # As JSON, where "5" is no number and a name of an enumeration is one.
+        return model.model_validate_json(json.dumps(written), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import json
+import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -20,55 +23,47 @@ from services.compare.export.forms import CONTENTS, FORMAT, TABLES, Contents, Me
 from services.compare.export.secrets import Secrets
 from services.compare.record import Record
 
-#: What an exported run is called.
-SUFFIX: Final = ".parallax.zip"
 _CHUNK: Final = 1 << 20
 
 
 def export(settings: Settings, run: Run, target: Path, said: Callable[[str], None] = lambda _: None) -> Contents:
     """Write run and record to ``target``, at once or not at all. Raises NoRecord, LedgerError and OSError."""
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "it is a folder")
     found = Record.open(run.folder)
     tables = run.folder / str(found.document["folder"])
-    kept = documents.states(tables) if run.imported else documents.collect(settings, run, tables, said)
-    secrets = Secrets.of(settings)
-    draft = target.with_name(f".{target.name}.part")
-    work = target.with_name(f".{target.name}.work")
-    work.mkdir()
-    try:
-        _text(run.folder / MANIFEST, work / "manifest.json", secrets)
-        _text(run.folder / record.RECORD, work / "record.json", secrets)
+    # Before the vendors are asked, which may take long; a name of its own, so that what a killed export left is in nobody's way.
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
+        work = Path(folder)
+        kept = documents.states(tables) if run.imported else documents.collect(settings, run, tables, said)
+        secrets = Secrets.of(settings)
+        _text(work / "manifest.json", (run.folder / MANIFEST).read_text(encoding="utf-8"), secrets)
+        # The document that goes with these tables, whatever the run's folder holds by now.
+        _text(work / "record.json", json.dumps(found.document, ensure_ascii=False, indent=1) + "\n", secrets)
         for name, schema in TABLES.items():
             _table(tables / name, work / name, schema, secrets)
         members = {name: _member(work / name) for name in ("manifest.json", "record.json", *TABLES)}
         contents = Contents(format=FORMAT, run=run.id, made=round(time.time(), 6), documents=dict(kept), members=members)
+        draft = work / "draft.zip"
         with zipfile.ZipFile(draft, "w", zipfile.ZIP_STORED) as archive:
-            archive.writestr(CONTENTS, contents.model_dump_json(indent=1) + "\n")
+            archive.writestr(CONTENTS, secrets.removed(contents.model_dump_json(indent=1)) + "\n")
             for name in members:
                 archive.write(work / name, name)
         draft.replace(target)
-    finally:
-        for path in work.iterdir():
-            path.unlink()
-        work.rmdir()
-        draft.unlink(missing_ok=True)
     return contents
 
 
-def _text(source: Path, target: Path, secrets: Secrets) -> None:
-    target.write_text(secrets.removed(source.read_text()))
+def _text(target: Path, text: str, secrets: Secrets) -> None:
+    target.write_text(secrets.removed(text), encoding="utf-8")
 
 
 def _table(source: Path, target: Path, schema: pa.Schema, secrets: Secrets) -> None:
-    """A table, group by group, without secrets. One that is not there is written empty."""
+    """A table, group by group, without secrets. Documents that nobody has collected are an empty one."""
     with pq.ParquetWriter(target, schema, compression="zstd") as writer:
-        for batch in _batches(source):
+        if source.name == record.DOCUMENTS and not source.exists():
+            return
+        for batch in documents.batches(source):
             writer.write_batch(_without(batch.select(schema.names), secrets).cast(schema))
-
-
-def _batches(source: Path) -> Iterator[pa.RecordBatch]:
-    if source.exists():
-        with pq.ParquetFile(source) as file:
-            yield from file.iter_batches(20_000)
 
 
 def _without(batch: pa.RecordBatch, secrets: Secrets) -> pa.RecordBatch:
@@ -80,7 +75,7 @@ def _without(batch: pa.RecordBatch, secrets: Secrets) -> pa.RecordBatch:
             cleaned = pa.array([None if text is None else secrets.removed(text) for text in whole.dictionary.to_pylist()], pa.string())
             column = pa.DictionaryArray.from_arrays(whole.indices, cleaned).cast(pa.string())
         elif pa.types.is_list(column.type):
-            column = pa.array([[secrets.removed(word) for word in words] for words in column.to_pylist()], column.type)
+            column = pa.array([[secrets.removed(word) for word in words or ()] for words in column.to_pylist()], column.type)
         columns.append(column)
     return pa.record_batch(columns, names=batch.schema.names)
 
