@@ -20,13 +20,11 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationSc
 from opentelemetry.proto.metrics.v1.metrics_pb2 import HistogramDataPoint, NumberDataPoint, SummaryDataPoint
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from localstack.honeycomb.layout import PROMOTED, Rows, Value, clamp, column_type, sample_rate
+from localstack.honeycomb.layout import MAX_FIELD, PROMOTED, Rows, Value, clamp, column_type, cut, sample_rate
 from localstack.otlp import hex_id, plain
 
 #: Key-value lists flatten to ``a.b.c`` down to this depth; deeper ones become a JSON string.
 MAX_DEPTH = 5
-#: Bytes of a JSON string made of an array, bytes or a deep key-value list.
-MAX_JSON = 65_535
 
 UNKNOWN_SERVICE = "unknown_service"
 UNKNOWN_LOG_SOURCE = "unknown_log_source"
@@ -128,7 +126,7 @@ def _json(value: AnyValue) -> str:
         if character in text:
             text = text.replace(character, f"\\u{ord(character):04x}")
     encoded = (text + "\n").encode()
-    return encoded[:MAX_JSON].decode(errors="ignore")
+    return encoded[:MAX_FIELD].decode(errors="ignore")
 
 
 def _scope(scope: InstrumentationScope) -> Data:
@@ -189,7 +187,7 @@ class _SpanEncoder:
         self.slug, self.known = rows.dataset(dataset)
         self.base = {**resource, **scope}
         service = self.base.get("service.name")
-        self.service = service if isinstance(service, str) else None
+        self.service = cut(service) if isinstance(service, str) else None
         shared = {key: value for key, value in self.base.items() if key != "service.name" or self.service is None}
         self.plain = not any(key in shared for key in (*PROMOTED, *_SAMPLE_RATE_KEYS))
         self.shared = shared
@@ -224,6 +222,11 @@ class _SpanEncoder:
             self.add_any(span, own)
             return
         prefix = self.prefix(span.kind)
+        attributes = prefix + b"," + orjson.dumps(own)[1:] if own else prefix + b"}"
+        if len(attributes) > MAX_FIELD or len(span.name) > MAX_FIELD // 4:
+            # Something in it may be longer than what is kept of a string.
+            self.add_any(span, own)
+            return
         known = self.known
         if not own.keys() <= known.keys():
             for name, value in own.items():
@@ -245,7 +248,7 @@ class _SpanEncoder:
                 None,
                 (end - start) / 1e6,
                 status.code,
-                prefix + b"," + orjson.dumps(own)[1:] if own else prefix + b"}",
+                attributes,
             )
         )
 

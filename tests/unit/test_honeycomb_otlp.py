@@ -236,6 +236,31 @@ def test_long_json_strings_are_cut() -> None:
     assert 65_534 <= len(event["list"].encode()) <= 65_535
 
 
+def test_long_strings_are_cut_wherever_they_stand() -> None:
+    long = "x" + "€" * 400_000
+    kept = "x" + "€" * 21_844  # 65,533 bytes; one more character has three
+    failed = a_span(
+        name=long, attributes={"own": long}, status=status(2, long), events=[Span.Event(name=long, attributes=attributes({"own": long}))]
+    )
+    plain = spans(a_span(name=long, attributes={"own": long, "short": "y"}), resource={"service.name": "s", "host": long})
+    shared = spans(a_span(), resource={"service.name": long})
+    for event, names in [
+        *((event, ("name", "own")) for event in [*plain, *spans(failed)]),
+        (plain[0], ("host",)),
+        (spans(failed)[0], ("status_message",)),
+        (spans(failed)[1], ("parent_name",)),
+        (shared[0], ("service.name",)),
+        (logs(LogRecord(body=value(long), severity_text=long, attributes=attributes({"own": long}))), ("body", "severity_text", "own")),
+    ]:
+        assert [event[name] for name in names] == [kept] * len(names)
+    assert plain[0]["short"] == "y"
+
+
+def test_a_string_that_just_fits_is_kept_whole() -> None:
+    (event,) = spans(a_span(name="n" * 65_535, attributes={"own": "ü" * 32_767 + "x", "one more": "o" * 65_536}))
+    assert (event["name"], event["own"], event["one more"]) == ("n" * 65_535, "ü" * 32_767 + "x", "o" * 65_535)
+
+
 # -- span events, links, sampling
 
 
