@@ -62,7 +62,8 @@ class Evidence:
             return f"{what}. It arrived, so the way is open: the application or the path dropped or changed that"
         seen = [text for carrier in (*path.carriers, *APPLICATION) if (text := self._seen(carrier, finding)) is not None]
         if seen:
-            return f"absent: {what}. {'; '.join(seen)}: {path.gives_up}"
+            causes = "; ".join(seen)
+            return f"absent: {what}. {causes[0].upper()}{causes[1:]}: {path.gives_up}"
         if self._away is None:
             return f"absent: {what}. Possible cause: {path.gives_up}"
         names = " and ".join(carrier.process for carrier in path.carriers)
@@ -75,15 +76,19 @@ class Evidence:
             if span.start <= answered + carrier.after and (span.end is None or sent <= span.end + carrier.before):
                 until = f"to {_clock(span.end)}" if span.end is not None else "on"
                 if span.end is not None and sent > span.end:
-                    when = f"{sent - span.end:.1f} s after that, when it may not have listened yet"
+                    when = f"{_apart(sent - span.end)} after that, when it may not have listened yet"
                 elif answered < span.start:
-                    when = f"{span.start - answered:.1f} s before that, when it may still have been on its way"
+                    when = f"{_apart(span.start - answered)} before that, when it may still have been on its way"
                 elif sent < span.start:
-                    when = f"{span.start - sent:.1f} s before that, and was still under way then"
+                    when = f"{_apart(span.start - sent)} before that, and was still under way then"
                 else:
                     when = f"in that time, at {_clock(sent)}"
                 return f"the process {carrier.process} was away from {_clock(span.start)} {until} UTC; the request was sent {when}"
         return None
+
+
+def _apart(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{max(1, round(seconds * 1000))} ms"
 
 
 def _clock(seconds: float) -> str:

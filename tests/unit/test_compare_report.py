@@ -120,7 +120,7 @@ def finding(path: SignalPath = SignalPath.ROLLBAR_SDK, verdict: Verdict = Verdic
 
 def test_a_recorded_absence_is_stated_as_the_cause() -> None:
     why = Evidence({"rollbar": [Away(START - 50, START - 40), Away(START - 2, START + 4)]}, 120).why(finding())
-    assert "the process rollbar was away from" in why
+    assert "The process rollbar was away from" in why
     assert "in that time" in why
     assert PATHS[SignalPath.ROLLBAR_SDK].gives_up in why
     assert "ossible" not in why
@@ -131,7 +131,7 @@ def test_a_recorded_absence_is_stated_as_the_cause() -> None:
     [
         (Away(START - 9, START - 2), "2.0 s after that, when it may not have listened yet"),
         (Away(START + 2, None), "before that, when it may still have been on its way"),
-        (Away(START + 0.08, START + 1), "0.1 s before that, and was still under way then"),
+        (Away(START + 0.08, START + 1), "80 ms before that, and was still under way then"),
     ],
 )
 def test_an_absence_close_by_is_told_as_what_it_is(away: Away, words: str) -> None:
@@ -151,7 +151,7 @@ def test_an_attribute_that_is_gone_is_not_blamed_on_a_process() -> None:
 
 def test_the_application_dying_explains_a_loss_on_every_path() -> None:
     evidence = Evidence({"cruddur": [Away(START + 1, START + 3)]}, 120)
-    assert all("the process cruddur was away" in evidence.why(finding(path)) for path in SignalPath)
+    assert all("The process cruddur was away" in evidence.why(finding(path)) for path in SignalPath)
 
 
 def test_a_replay_is_explained_by_its_configuration_and_never_by_what_the_sandbox_went_through() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 UNKNOWN = "—"
@@ -53,12 +54,13 @@ def size(value: float | None) -> str:
 
 
 def dollars(value: float | None) -> str:
-    """$12.34; a small amount keeps two digits that say something."""
+    """$12.34; a small amount keeps two digits that say something: $0.000058."""
     if value is None:
         return UNKNOWN
     if value == 0 or abs(value) >= 0.01:
         return f"${value:,.2f}"
-    return f"${value:.2g}" if abs(value) >= 0.0001 else f"${value:.1e}"
+    digits = 1 - math.floor(math.log10(abs(value)))
+    return f"${value:.{digits}f}" if digits <= 9 else f"${value:.1e}"
 
 
 def moment(value: float | None) -> str:
