@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import time
 from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any, Final
@@ -30,6 +31,7 @@ from services.compare.request import Neighbours, NoRawData, Seen, asked, neighbo
 from services.compare.web import vendor_links, waterfall
 from services.compare.web.site import Refused, refuse, site
 from services.compare.web.site import trace_id as parsed
+from services.compare.web.vendors import timerange
 from services.cruddur.signals import OTEL_SERVICE
 
 blueprint = Blueprint("request", __name__, url_prefix="/runs/<run_id>/requests/<trace_id>")
@@ -267,7 +269,8 @@ def _vendor_page(run: Run, seen: Seen, path: SignalPath, each: Observation | Non
     searched = {
         "group": sandbox.get("log_group" if path is SignalPath.CLOUDWATCH_WATCHTOWER else "otlp_log_group", ""),
         "pattern": f'"{seen.trace_id}"',
-        "range": run.id,
+        **_around(seen),
+        "order": "oldest",
     }
     place, words = {
         Backend.HONEYCOMB: (f"/vendors/honeycomb/traces/{seen.trace_id}", "in Honeycomb"),
@@ -276,6 +279,14 @@ def _vendor_page(run: Run, seen: Seen, path: SignalPath, each: Observation | Non
         Backend.ROLLBAR: ("/vendors/rollbar/occurrences", "among Rollbar's occurrences"),
     }[path.backend]
     return (place, words) if _is_served(place.partition("?")[0]) else None
+
+
+def _around(seen: Seen) -> dict[str, str]:
+    """The time of a request, in whole seconds, as a vendor's page takes it (`vendors/timerange.py`): few lines to look through."""
+    begun = started(seen)
+    ended = begun + (seen.entry.duration_ms / 1000 if seen.entry is not None else 60.0)
+    words = [time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(int(moment))) for moment in (begun - 1, ended + 5)]
+    return {"range": timerange.CUSTOM, "from": words[0], "to": words[1]}
 
 
 def _online_page(run: Run, seen: Seen, path: SignalPath, each: Observation | None) -> tuple[str, str] | None:
