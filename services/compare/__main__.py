@@ -60,6 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return import_run(settings, options.file)
         if options.other:
             return show_contrast(settings, options, form)
+        if options.markdown or options.junit:
+            raise ConfigurationError("MARKDOWN= and JUNIT= are for two runs: `make compare RUN=<id> WITH=<earlier id> MARKDOWN=report.md`")
         if form not in RUN_FORMS:
             raise ConfigurationError(f"FORMAT={form} is for two runs: `make compare RUN=<id> WITH=<earlier id> FORMAT={form}`")
         return show_run(settings, options.run or settings.run, form == "json")
@@ -131,9 +133,9 @@ def _record(settings: Settings, run: Run) -> Record:
 def _save(path: Path, text: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise ConfigurationError(f"{path} cannot be written ({error.strerror})") from error
+        raise ConfigurationError(f"{path} cannot be written ({error.strerror}); MARKDOWN= and JUNIT= name files") from error
 
 
 def export_run(settings: Settings, run_id: str, file: str) -> int:
@@ -145,7 +147,7 @@ def export_run(settings: Settings, run_id: str, file: str) -> int:
     try:
         contents = export(settings, run, target, lambda text: print(f"export: {text}", file=sys.stderr, flush=True))
     except OSError as error:
-        raise ConfigurationError(f"{target} cannot be written ({error}); FILE= names another place") from error
+        raise ConfigurationError(f"{target} cannot be written ({error.strerror or error}); FILE= names another place") from error
     print(f"{target}: run {run.id}, {target.stat().st_size / 1e6:.1f} MB, {summary(contents)}. Elsewhere: make import FILE={target.name}")
     return 0
 
@@ -166,6 +168,11 @@ def show_trace(settings: Settings, text: str, as_json: bool) -> int:
     """Print one request as every path saw it; the exit status."""
     trace_id = trace.parse(text)
     found = trace.find(settings, trace_id)
+    if found is not None and found[1].imported:
+        raise RunError(
+            f"{trace_id} is of run {found[1].id}, which was imported: its backends are elsewhere. `make open` shows what came along:"
+            f" /runs/{found[1].id}/requests/{trace_id}"
+        )
     entry, paths = (found[0], frozenset(found[1].manifest.paths)) if found is not None else (None, settings.paths)
     view = trace.collect(trace_id, entry, paths, readers(settings, paths, trace.keys(entry, SignalPath.HONEYCOMB_OTLP)))
     if as_json:

@@ -200,7 +200,12 @@ def _findings(report: Report) -> RenderableType:
     head = Text.assemble("\n", (f"Not as expected: {len(pairs):,}", "bold"), ("" if rest <= 0 else f", the first {SHOWN}"))
     tail = Text("" if rest <= 0 else f"{rest:,} more: `make compare RUN={report.run} FORMAT=json` lists them all", "dim")
     first = pairs[0][0].trace_id
-    return Group(head, table, tail, Text(f"`make trace ID={first}` shows one as every path saw it", "dim"))
+    return Group(
+        head,
+        table,
+        tail,
+        Text(f"`make trace ID={first}` shows one as every path saw it; `make open` shows all of them, side by side", "dim"),
+    )
 
 
 def _strays(report: Report) -> RenderableType:
