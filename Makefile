@@ -50,7 +50,7 @@ load: setup ## drive traffic through the application and write the ledger (REQUE
 	@$(PY) -m loadtest
 
 compare: setup ## read every backend back and hold it against the ledger (RUN=, FORMAT=json); WITH= an earlier run (THRESHOLDS=, MARKDOWN=, JUNIT=)
-	@$(PY) -m services.compare $(if $(WITH),--with '$(WITH)' --markdown '$(MARKDOWN)' --junit '$(JUNIT)',)
+	@$(PY) -m services.compare $(if $(WITH),--with '$(WITH)') $(if $(MARKDOWN),--markdown '$(MARKDOWN)') $(if $(JUNIT),--junit '$(JUNIT)')
 
 export: setup ## a run as one file, to be looked at elsewhere without its backends (RUN=, FILE=)
 	@$(PY) -m services.compare export $(if $(FILE),'$(FILE)',)

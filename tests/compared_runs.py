@@ -3,7 +3,7 @@
     run = make_run(settings, requests=60, spoil=without(SignalPath.XRAY_SDK, {3, 5}))
 
 The requests are those of the load generator's plan, the observations are what the declared signals ask for, and verdicts, report and record
-are made by the code that makes them of a real run. ``spoil`` takes away, doubles or changes what "arrived".
+are made by the code that makes them of a real run. ``spoil`` takes away, doubles or changes what "arrived"; ``observations`` is all of it.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ from loadtest.plan import Plan
 from loadtest.runs import Manifest, Run, open_run
 from loadtest.runs import make_run as write_run
 from services.compare import prices, record
-from services.compare.model import MetricTotal, PathState, Verdict
+from services.compare.comparing import about
+from services.compare.model import Finding, MetricTotal, PathState, Verdict
 from services.compare.paths import SAMPLED_KINDS
+from services.compare.prices import Meter
 from services.compare.readers.base import Observation
 from services.compare.report import Report
 from services.compare.verdicts import Comparison
-from services.cruddur import seed
+from services.cruddur import seed as seeded
 from services.cruddur.signals import Outcome, Route, Signal, expected
 
 #: 2026-01-05 08:00:00 UTC.
@@ -47,24 +49,28 @@ def make_run(
     states: Mapping[SignalPath, PathState] | None = None,
     metrics: Sequence[MetricTotal] = (),
     strays: Sequence[Observation] = (),
+    observations: Iterable[Observation] | None = None,
+    meters: Mapping[tuple[SignalPath | None, Meter], int] | None = None,
+    why: Callable[[Finding], str] | None = None,
+    seed: int = 1,
     compared: bool = True,
 ) -> Run:
     """Write a run below the settings' STATE_DIR and, if ``compared``, its record."""
     made = list(entries if entries is not None else planned(run, requests))
-    written = write_run(settings, _manifest(settings, run, made, paths))
+    written = write_run(settings, _manifest(settings, run, made, paths, seed))
     with LedgerWriter(written.folder, 0) as ledger:
         for entry in made:
             ledger.write(entry)
     if compared:
         comparison = Comparison(run, made, paths)
-        comparison.add([*strays, *_observed(made, paths, spoil)])
-        _keep(written, comparison, made, {path: PathState() for path in paths} | dict(states or {}), metrics)
+        comparison.add([*strays, *(_observed(made, paths, spoil) if observations is None else observations)])
+        _keep(written, comparison, made, {path: PathState() for path in paths} | dict(states or {}), metrics, meters or {}, why or _why)
     return open_run(written.folder)
 
 
 def planned(run: str, requests: int) -> list[LedgerEntry]:
     """The first requests of the plan of seed 1, answered as planned."""
-    plan = Plan(1, requests, seed.handles(), seed.activity_uuids(), profiles_timeout=2.0)
+    plan = Plan(1, requests, seeded.handles(), seeded.activity_uuids(), profiles_timeout=2.0)
     durations = random.Random(1)
     return [
         LedgerEntry(
@@ -133,10 +139,14 @@ def again(observation: Observation) -> list[Observation]:
     return [replace(observation, deliveries=2)]
 
 
-def _manifest(settings: Settings, run: str, entries: Sequence[LedgerEntry], paths: Collection[SignalPath]) -> Manifest:
+def _why(finding: Finding) -> str:
+    return "" if finding.verdict is Verdict.DUPLICATE else f"because of request {finding.sequence}"
+
+
+def _manifest(settings: Settings, run: str, entries: Sequence[LedgerEntry], paths: Collection[SignalPath], seed: int) -> Manifest:
     return Manifest(
         run=run,
-        seed=1,
+        seed=seed,
         profile="demo",
         planned=len(entries),
         finished=len(entries),
@@ -160,19 +170,21 @@ def _keep(
     entries: Sequence[LedgerEntry],
     states: Mapping[SignalPath, PathState],
     metrics: Sequence[MetricTotal],
+    meters: Mapping[tuple[SignalPath | None, Meter], int],
+    why: Callable[[Finding], str],
 ) -> None:
     judgement = comparison.judge(states)
     report = Report(
         run=run.id,
-        about={"started": "2026-01-05T08:00:00Z", "finished": True, "profile": "demo", "planned": len(entries), "seed": 1}
-        | {"sampling": "all", "mode": "offline"},
+        about=about(run.manifest),
         judgement=judgement,
-        why=["" if finding.verdict is Verdict.DUPLICATE else f"because of request {finding.sequence}" for finding in judgement.findings],
+        why=[why(finding) for finding in judgement.findings],
         states=states,
         hints={path: "make status" for path, state in states.items() if state.unreadable is not None},
         metrics=metrics,
         prices=prices.built_in(),
         seconds=0.5,
+        meters=meters,
     )
     record.keep(run.folder, comparison, entries, report)
     comparison.close()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree as xml
 
@@ -15,7 +16,6 @@ from hypothesis import strategies as some
 
 from compose.settings import Settings, SignalPath
 from loadtest.ledger import LedgerEntry
-from services.compare import prices, record
 from services.compare.differences import Contrast, Thresholds, ThresholdsError, contrast, document, junit, markdown
 from services.compare.differences.contrast import Check
 from services.compare.differences.quantiles import CONFIDENCE, ranks
@@ -23,14 +23,11 @@ from services.compare.differences.thresholds import Longer, parse
 from services.compare.model import PathState
 from services.compare.readers.base import Observation
 from services.compare.record import Record
-from services.compare.report import Report
-from services.compare.verdicts import Comparison
 from services.cruddur.signals import Outcome, Route
+from tests.api.servers import hermetic_settings
+from tests.compared_runs import STARTED, make_run
 
 PATHS = (SignalPath.HONEYCOMB_OTLP, SignalPath.XRAY_SDK)
-START = 1767600000.0
-#: What a log line of a health check holds beside the run.
-LINE = dict.fromkeys(("time", "address", "scheme", "path", "trace_id", "duration_ms"), "x") | {"method": "GET", "status": 200}
 
 
 def recorded(
@@ -39,58 +36,57 @@ def recorded(
     n: int = 200,
     client: Callable[[random.Random], float] = lambda chance: chance.uniform(10, 20),
     visible: Callable[[random.Random], float] = lambda chance: chance.uniform(0.4, 0.6),
-    lost: frozenset[int] = frozenset(),
-    drop_run: frozenset[int] = frozenset(),
+    lost: Collection[int] = (),
+    drop_run: Collection[int] = (),
+    unanswered: Collection[int] = (),
+    failed: Collection[int] = (),
     unreadable: SignalPath | None = None,
+    paths: Collection[SignalPath] = PATHS,
     seed: int = 1,
 ) -> Record:
     """The record of ``n`` health checks. ``client``: milliseconds; ``visible``: seconds until Honeycomb has it; ``lost``: requests of
-    which X-Ray lacks the segment; ``drop_run``: requests whose span arrived without the run."""
+    which X-Ray lacks the segment; ``drop_run``: requests whose span arrived without the run; ``unanswered``, ``failed``: requests
+    that nobody answered, or with a 500."""
     chance = random.Random(run)
-    entries, observations = [], []
-    for sequence in range(n):
-        trace, start, duration = f"{int(START):08x}{sequence:024x}", START + sequence, client(chance)
-        entries.append(LedgerEntry(run, sequence, trace, "GET", Route.HEALTH_CHECK, "/", Outcome.OK, 200, start, duration, True, True))
-        values = {"http.request.method": "GET", "http.response.status_code": 200, "http.route": Route.HEALTH_CHECK.rule}
-        ingested = start + duration / 1000 + visible(chance)
-        spans = {} if sequence in drop_run else {"run": run}
-        observations += [
-            Observation(
-                PATHS[0], "span", "cruddur", Route.HEALTH_CHECK, f"{sequence:016x}", trace, run, values | spans,
-                start=start, duration_ms=duration - 1, ingested_at=ingested,
-            ),
-            Observation(
-                PATHS[0], "log", "cruddur", "request", f"{sequence:016x}/request", trace, run,
-                LINE | {"run": run},
-                ingested_at=ingested,
-            ),
-        ]  # fmt: skip
-        if sequence not in lost:
-            observations.append(
-                Observation(
-                    PATHS[1],
-                    "segment",
-                    "Cruddur",
-                    "Cruddur",
-                    f"{sequence:016x}",
-                    trace,
-                    run,
-                    {"run": run},
-                    start=start,
-                    duration_ms=duration,
-                )
-            )
-    comparison = Comparison(run, entries, PATHS)
-    comparison.add([each for each in observations if each.path is not unreadable])
-    states = {path: PathState(unreadable="it is down" if path is unreadable else None) for path in PATHS}
-    judgement = comparison.judge(states)
-    about = {"profile": "smoke", "planned": n, "seed": seed, "mode": "offline"}
-    why = ["the daemon was <b>away</b> | \x07" for _ in judgement.findings]
-    report = Report(run, about, judgement, why, states, {}, [], prices.built_in(), 0.1, {}, 0.1)
-    (folder / run).mkdir()
-    record.keep(folder / run, comparison, entries, report)
-    comparison.close()
-    return Record.open(folder / run)
+    entries = [
+        LedgerEntry(
+            run,
+            sequence,
+            f"{int(STARTED):08x}{sequence:024x}",
+            "GET",
+            Route.HEALTH_CHECK,
+            "/",
+            Outcome.OK,
+            None if sequence in unanswered else 500 if sequence in failed else 200,
+            STARTED + sequence,
+            client(chance),
+            True,
+            True,
+        )
+        for sequence in range(n)
+    ]
+    waits = [visible(chance) for _ in entries]
+
+    def spoil(entry: LedgerEntry, each: Observation) -> list[Observation]:
+        if each.path is unreadable or (each.path is SignalPath.XRAY_SDK and entry.sequence in lost):
+            return []
+        if each.kind == "span" and entry.sequence in drop_run:
+            each = replace(each, attributes={key: value for key, value in each.attributes.items() if key != "run"})
+        if each.ingested_at is not None:
+            each = replace(each, ingested_at=entry.start + entry.duration_ms / 1000 + waits[entry.sequence])
+        return [each]
+
+    made = make_run(
+        hermetic_settings(state_dir=folder),
+        run=run,
+        entries=entries,
+        paths=paths,
+        spoil=spoil,
+        states={unreadable: PathState(unreadable="it is down")} if unreadable is not None else None,
+        why=lambda _: "the daemon was <b>away</b> | \x07",
+        seed=seed,
+    )
+    return Record.open(made.folder)
 
 
 def found(checks: list[Check]) -> set[tuple[str, str]]:
@@ -142,6 +138,48 @@ def test_what_could_not_be_read_is_unknown_and_not_a_loss(tmp_path: Path) -> Non
     assert [(check.where, check.result) for check in result.unknown] == [("xray/sdk", "unknown")]
     assert "it is down" in result.conclusion
     assert result.losses == []
+
+
+def test_requests_without_an_answer_and_answered_with_an_error_are_found_at_the_client(tmp_path: Path) -> None:
+    """Nothing of them is missing anywhere, and they make the run quicker."""
+    before = recorded(tmp_path, "a")
+    result = contrast(recorded(tmp_path, "b", unanswered={1, 2, 3}), before, Thresholds())
+    assert [(check.where, check.what, check.reason) for check in result.exceeded] == [("client", "requests without an answer", "0 → 3")]
+    result = contrast(recorded(tmp_path, "c", failed={5}), before, Thresholds())
+    assert ("client", "requests answered with an error") in {(check.where, check.what) for check in result.exceeded}
+    other = contrast(recorded(tmp_path, "d", failed={5}, seed=2), before, Thresholds())
+    assert "requests answered with an error" not in {check.what for check in other.checks}, "another plan asks for other errors"
+
+
+def test_what_a_path_shows_that_was_off_before_is_no_loss(tmp_path: Path) -> None:
+    result = contrast(recorded(tmp_path, "b", lost={3}), recorded(tmp_path, "a", paths=PATHS[:1]), Thresholds())
+    assert result.same_plan
+    assert result.losses == []
+    assert [(check.where, check.reason) for check in result.unknown] == [("xray/sdk", "it was off in the earlier run")]
+
+
+def test_what_nobody_can_judge_is_unknown_and_not_a_loss(tmp_path: Path) -> None:
+    after, before = recorded(tmp_path, "b"), recorded(tmp_path, "a")
+    verdicts = after.document["paths"]["xray/sdk"]["verdicts"]
+    verdicts["seen"], verdicts["unknown"] = 198, 2
+    result = contrast(after, before, Thresholds())
+    assert (result.exit_status, result.exceeded, result.losses) == (2, [], [])
+    assert [(check.where, check.what) for check in result.unknown] == [("xray/sdk", "cannot be judged")]
+
+
+def test_one_request_and_requests_that_nobody_answered_can_be_compared(tmp_path: Path) -> None:
+    one = contrast(recorded(tmp_path, "b", n=1), recorded(tmp_path, "a", n=1), Thresholds())
+    assert one.exit_status == 0
+    none = contrast(recorded(tmp_path, "d", n=5, unanswered=range(5)), recorded(tmp_path, "c", n=5, unanswered=range(5)), Thresholds())
+    assert none.exit_status == 0
+    lost = contrast(recorded(tmp_path, "f", n=5, unanswered=range(5)), recorded(tmp_path, "e", n=5), Thresholds())
+    assert {check.what for check in lost.exceeded} == {"requests without an answer"}
+
+
+def test_records_of_an_older_version_can_be_compared(tmp_path: Path) -> None:
+    after, before = recorded(tmp_path, "b"), recorded(tmp_path, "a")
+    older = {key: value for key, value in before.document.items() if key not in ("meters", "judging_seconds")}
+    assert contrast(after, Record(before.folder, older), Thresholds()).exit_status == 0
 
 
 def test_too_few_requests_are_no_evidence(tmp_path: Path) -> None:

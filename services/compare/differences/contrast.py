@@ -11,7 +11,7 @@ from compose.settings import SignalPath
 from services.compare.differences.losses import Loss, losses
 from services.compare.differences.quantiles import Quantile, ranks
 from services.compare.differences.thresholds import Longer, Thresholds
-from services.compare.model import AS_EXPECTED
+from services.compare.model import DIFFERS, Verdict
 from services.compare.record import Record
 from services.compare.report import ALL_AS_EXPECTED, COULD_NOT_COMPARE, SOMETHING_DIFFERS
 
@@ -99,20 +99,25 @@ class Contrast:
 
 def contrast(after: Record, before: Record, thresholds: Thresholds) -> Contrast:
     """Hold one run against another."""
-    checks = [*_client(after, before, thresholds), *_paths(after, before, thresholds)]
     same = _same_plan(after, before)
+    checks = [*_client(after, before, thresholds, same), *_paths(after, before, thresholds)]
     return Contrast(after, before, thresholds, checks, losses(after, before) if same else [], same)
 
 
 def _same_plan(after: Record, before: Record) -> bool:
-    keys = ("profile", "planned", "seed")
-    return all(after.document["about"].get(key) == before.document["about"].get(key) for key in keys)
+    now, then = ([record.document["about"].get(key) for key in ("profile", "planned", "seed")] for record in (after, before))
+    return None not in now and now == then
 
 
 # -- what the client saw
 
 
-def _client(after: Record, before: Record, thresholds: Thresholds) -> Iterator[Check]:
+def _client(after: Record, before: Record, thresholds: Thresholds, same_plan: bool) -> Iterator[Check]:
+    if thresholds.lost is not None:
+        # Who answers nothing is quick, and nothing of it is missing anywhere.
+        yield _share("requests without an answer", "status IS NULL", after, before, thresholds.lost)
+        if same_plan:
+            yield _share("requests answered with an error", "status >= 500", after, before, thresholds.lost)
     if thresholds.slower is None:
         return
     routes = [("", "all routes")] + [(route, route) for route in _routes(after) if route in set(_routes(before))]
@@ -120,6 +125,20 @@ def _client(after: Record, before: Record, thresholds: Thresholds) -> Iterator[C
         where, parameters = ("WHERE route = $route AND status IS NOT NULL", {"route": route}) if route else ("WHERE status IS NOT NULL", {})
         pair = [_quantiles(record, f"SELECT duration_ms AS x FROM requests {where}", parameters) for record in (after, before)]
         yield from _longer(CLIENT, "slower", "duration", f" of {label}", "ms", pair[0], pair[1], thresholds.slower, 1000)
+
+
+def _share(what: str, condition: str, after: Record, before: Record, limit: float) -> Check:
+    """A share of the requests, as the client saw them."""
+    sql = f"SELECT count(*) AS total, count(*) FILTER (WHERE {condition}) AS n FROM requests"
+    then, now = (record.rows(sql)[0] for record in (before, after))
+    shares = [row["n"] / row["total"] if row["total"] else 0.0 for row in (then, now)]
+    return _grown(CLIENT, what, shares[0], shares[1], limit, f"{then['n']:,} → {now['n']:,}")
+
+
+def _grown(where: str, what: str, before: float, after: float, limit: float, reason: str = "") -> Check:
+    """A share that should not grow. A single request is a difference: what is lost is counted, not estimated."""
+    result: Result = "exceeded" if after - before > limit + 1e-12 else _direction(after, before)
+    return Check(where, "lost", what, before, after, "share", result, f"+{limit * 100:g} %", reason)
 
 
 def _routes(record: Record) -> list[str]:
@@ -140,6 +159,7 @@ def _paths(after: Record, before: Record, thresholds: Thresholds) -> Iterator[Ch
             continue
         if thresholds.lost is not None:
             yield _lost(path, now, then, thresholds.lost)
+            yield from _unjudged(path, now, then)
             yield from _attributes(path, now, then, thresholds.lost)
             yield from _totals(path, after, before)
         measured: list[tuple[Kind, str, Unit, str, Longer | None, float]] = [
@@ -168,15 +188,24 @@ def _gap(now: Mapping[str, Any], then: Mapping[str, Any]) -> str | None:
 def _lost(path: str, now: Mapping[str, Any], then: Mapping[str, Any], limit: float) -> Check:
     shares, words = [], []
     for state in (then, now):
-        verdicts = {name: n for name, n in state["verdicts"].items() if n}
-        total = sum(verdicts.values())
-        bad = {name: n for name, n in verdicts.items() if name not in AS_EXPECTED}
-        shares.append(sum(bad.values()) / total if total else 0.0)
+        bad = {name: n for name, n in state["verdicts"].items() if n and name in DIFFERS}
+        shares.append(_part(sum(bad.values()), state))
         words.append(", ".join(f"{n:,} {name}" for name, n in bad.items()) or "none")
-    before, after = shares
-    # A single request is a difference: what is lost is counted, not estimated.
-    result: Result = "exceeded" if after - before > limit + 1e-12 else "worse" if after > before else "better" if after < before else "same"
-    return Check(path, "lost", "not as expected", before, after, "share", result, f"+{limit * 100:g} %", f"{words[0]} → {words[1]}")
+    return _grown(path, "not as expected", shares[0], shares[1], limit, f"{words[0]} → {words[1]}")
+
+
+def _unjudged(path: str, now: Mapping[str, Any], then: Mapping[str, Any]) -> Iterator[Check]:
+    """More requests than before of which nobody can say whether they arrived: neither lost, nor as expected."""
+    before, after = (_part(state["verdicts"].get(Verdict.UNKNOWN, 0), state) for state in (then, now))
+    if after > before:
+        reason = f"of {now['verdicts'][Verdict.UNKNOWN]:,} requests nobody can say whether they arrived"
+        yield Check(path, "read", "cannot be judged", before, after, "share", "unknown", reason=reason)
+
+
+def _part(n: int, state: Mapping[str, Any]) -> float:
+    """A number of a path's requests as a share of them."""
+    total = sum(state["verdicts"].values())
+    return n / total if total else 0.0
 
 
 def _attributes(path: str, now: Mapping[str, Any], then: Mapping[str, Any], limit: float) -> Iterator[Check]:
@@ -185,8 +214,7 @@ def _attributes(path: str, now: Mapping[str, Any], then: Mapping[str, Any], limi
     for key in sorted(shares[0].keys() & shares[1].keys()):
         before, after = shares[0][key], shares[1][key]
         if after != before:
-            result: Result = "exceeded" if after - before > limit + 1e-12 else _direction(after, before)
-            yield Check(path, "lost", f"attribute {key} dropped or changed", before, after, "share", result, f"+{limit * 100:g} %")
+            yield _grown(path, f"attribute {key} dropped or changed", before, after, limit)
 
 
 def _spoilt(attribute: Mapping[str, Any]) -> float:

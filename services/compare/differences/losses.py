@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from services.compare.model import AS_EXPECTED
+from services.compare.model import AS_EXPECTED, DIFFERS
 from services.compare.record import Record
 
 #: Losses that are listed; the checks count all.
@@ -29,18 +29,17 @@ class Loss:
 
 def losses(after: Record, before: Record) -> list[Loss]:
     """The first :data:`LISTED`, by path and sequence."""
-    good = ", ".join(f"'{verdict}'" for verdict in sorted(AS_EXPECTED))
-    found: list[Loss] = []
     rows = after.rows(
-        f"SELECT sequence, trace_id, route, path, verdict, why FROM outcomes JOIN requests USING (sequence) "
-        f"WHERE verdict NOT IN ({good}) AND verdict <> 'unreadable' ORDER BY path, sequence"
+        "SELECT sequence, trace_id, route, path, verdict, why FROM outcomes JOIN requests USING (sequence) "
+        "WHERE verdict IN (SELECT unnest(?)) ORDER BY path, sequence",
+        [sorted(DIFFERS)],
     )
-    bad_before = {
-        (row["path"], row["sequence"]) for row in before.rows(f"SELECT path, sequence FROM outcomes WHERE verdict NOT IN ({good})")
+    # Of a path that was off, or a request that was never sent, there is no outcome, and nothing was as expected.
+    good_before = {
+        (row["path"], row["sequence"])
+        for row in before.rows(
+            "SELECT path, sequence FROM outcomes WHERE verdict IN (SELECT unnest(?)) AND sequence IN (SELECT unnest(?))",
+            [sorted(AS_EXPECTED), sorted({row["sequence"] for row in rows})],
+        )
     }
-    for row in rows:
-        if (row["path"], row["sequence"]) not in bad_before:
-            found.append(Loss(**row))
-            if len(found) == LISTED:
-                break
-    return found
+    return [Loss(**row) for row in rows if (row["path"], row["sequence"]) in good_before][:LISTED]

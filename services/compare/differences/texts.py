@@ -29,9 +29,9 @@ def value(amount: float | None, unit: Unit) -> str:
         case "share":
             return f"{amount * 100:.3g} %"
         case "usd":
-            return f"${amount:.3g}"
+            return f"${amount:,.2f}" if amount >= 100 else f"${amount:.3g}"
         case _:
-            return f"{amount:,.10g}"
+            return f"{amount:,.0f}" if amount >= 1e6 else f"{amount:,.6g}"
 
 
 def change(check: Check) -> str:

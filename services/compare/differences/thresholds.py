@@ -3,8 +3,8 @@
     THRESHOLDS="slower=25%+5ms later=50%+500ms lost=0% cost=10%"
 
 A duration is beyond its threshold when it is longer by more than the share and by more than the amount, and by more than chance
-explains. ``lost`` is the share of a path's requests that were as expected before and may no longer be, ``cost`` the growth of what a
-request is billed. A word that is left out keeps its default; ``off`` switches a check off.
+explains. ``lost`` is by how much the share of a path's requests that is not as expected, or of the client's that has no answer, may
+grow; ``cost`` the growth of what a request is billed. A word that is left out keeps its default; ``off`` switches a check off.
 """
 
 from __future__ import annotations
