@@ -10,8 +10,7 @@ from xml.etree import ElementTree as xml
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.checks import assert_inert, axe, no_sideways_scroll
-from tests.browser.hostile import HostileRun
+from tests.browser.checks import axe, no_sideways_scroll
 from tests.browser.runs import RealRun, address
 from tests.browser.watch import expect_status
 from tests.sandbox import Sandbox
@@ -85,9 +84,3 @@ def test_a_run_against_itself_or_against_none_is_a_page_that_says_so(page: Page,
         page.goto(site + below)
         expect(page.get_by_role("heading", level=1)).to_have_count(1)
         axe(page)
-
-
-def test_a_hostile_run_against_another_stays_text(page: Page, hostile: HostileRun, run: RealRun) -> None:
-    page.goto(f"{run.site}/runs/{hostile.id}/with/{run.id}")
-    assert_inert(page)
-    axe(page)

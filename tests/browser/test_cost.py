@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.checks import assert_inert, axe, no_sideways_scroll
-from tests.browser.hostile import HostileRun
+from tests.browser.checks import axe, no_sideways_scroll
 from tests.browser.runs import RealRun
 from tests.browser.watch import expect_status
 
@@ -43,9 +42,3 @@ def test_a_number_that_is_none_is_a_page_that_says_so(page: Page, run: RealRun, 
     expect_status(page, 400)
     page.goto(run.url(f"/cost?{query}"))
     expect(page.get_by_role("main")).to_contain_text("is not a number from 0")
-
-
-def test_a_hostile_run_stays_text(page: Page, hostile: HostileRun) -> None:
-    page.goto(hostile.url("/cost"))
-    assert_inert(page)
-    axe(page)

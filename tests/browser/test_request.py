@@ -151,12 +151,6 @@ def test_what_is_not_there_says_so(page: Page, run: RealRun, below: str) -> None
     looked_at(page)
 
 
-@pytest.mark.parametrize("name", ["closing-tags", "bidi", "megabyte"])
-def test_hostile_telemetry_is_text(page: Page, hostile: HostileRun, name: str) -> None:
-    page.goto(hostile.request_url(hostile.trace_ids[name]))
-    looked_at(page)
-
-
 def test_hostile_raw_data_is_text(page: Page, hostile: HostileRun) -> None:
     page.goto(hostile.request_url(hostile.trace_ids["megabyte"]) + "?source=vendors")
     assert_inert(page)

@@ -8,7 +8,6 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.checks import assert_inert, axe, no_sideways_scroll
-from tests.browser.hostile import HostileRun
 from tests.browser.runs import RealRun
 from tests.browser.watch import expect_status, watch_of
 
@@ -38,13 +37,6 @@ def test_every_page_of_a_run_can_be_read_at_each_width_and_in_each_scheme(any_pa
     for below in PAGES:
         any_page.goto(run.url(below))
         looked_at(any_page)
-
-
-def test_pages_of_a_run_that_means_ill_show_it_as_text(page: Page, dark_phone: Page, hostile: HostileRun) -> None:
-    for below in ("/requests", "/requests?status=none", "/attributes", "/strays"):
-        for each in (page, dark_phone):
-            each.goto(hostile.url(below))
-            looked_at(each)
 
 
 def test_from_the_matrix_to_one_lost_request(page: Page, run: RealRun) -> None:

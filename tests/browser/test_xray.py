@@ -1,4 +1,4 @@
-"""X-Ray's own pages: from the service map to the traces of a fault, and each of the others; drawn, walked by keyboard, plain, hostile."""
+"""X-Ray's own pages: from the service map to the traces of a fault, and each of the others; drawn, walked by keyboard, plain."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from playwright.sync_api import Page, expect
 from services.compare.readers import aws
 from services.compare.web.vendors.xray.times import stamp
 from tests.api.aws_clients import segment, segment_id, trace_id
-from tests.browser.checks import assert_inert, axe, no_sideways_scroll
-from tests.browser.hostile import HostileRun
+from tests.browser.checks import axe, no_sideways_scroll
 from tests.browser.runs import RealRun
 from tests.browser.watch import expect_status
 
@@ -100,15 +99,3 @@ def test_a_map_of_a_thousand_services_does_not_hang_the_page(page: Page, run: Re
     expect(page.locator(".map-node")).to_have_count(0)
     page.get_by_role("link", name="Draw all the same").click()
     expect(page.locator(".map-node")).to_have_count(1000)
-
-
-def test_hostile_telemetry_stays_text(page: Page, hostile: HostileRun) -> None:
-    for path in ("map", "traces"):
-        page.goto(address(hostile, path))
-        assert_inert(page)
-    axe(page)
-    for name in ("script", "json-in-script", "bidi", "megabyte"):
-        page.goto(f"{hostile.site}/vendors/xray/traces/{hostile.trace_ids[name]}")
-        expect(page.get_by_role("heading", name="Timeline")).to_be_visible()
-        assert_inert(page)
-        no_sideways_scroll(page)
