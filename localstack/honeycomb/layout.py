@@ -3,10 +3,16 @@
 The columns that nearly every event has, or that nearly every query names, are *promoted*: a column of the table ``event``
 with a type of its own. Everything else is one JSON object in ``attributes``. A value that does not fit the type of its
 promoted column stays in ``attributes``, so nothing is lost and a reader looks at both (see ``query``).
+
+A string longer than :data:`LONG` bytes is not in the event's row: in ``attributes`` stands ``{"long": digest, "start": its start}`` (no
+value of an event is an object, so none can be taken for one), and the table ``long_text`` has it in parts. So a query groups by a digest
+where it would hold megabytes. And events with large values cannot fill DuckDB's memory at a checkpoint, for which it takes the values of
+the newest row group together, however large they are: what does not fit closes the database.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -38,6 +44,15 @@ CREATE_EVENT = (
     + ", attributes VARCHAR NOT NULL)"
 )
 
+#: Long strings in parts, by their digest: the same text is there once.
+CREATE_LONG_TEXT = "CREATE TABLE long_text (digest VARCHAR NOT NULL, part INTEGER NOT NULL, text VARCHAR NOT NULL)"
+
+#: Bytes of JSON that a string inside the row has at most.
+LONG = 2_048
+#: Characters of a part, and those of the start that a row keeps, by which long strings are put in order.
+PART, START = 4_000, 200
+
+_LONG_SCHEMA = pa.schema([("digest", pa.string()), ("part", pa.int32()), ("text", pa.string())])
 _SCHEMA = pa.schema(
     [("dataset", pa.string()), ("event_time", pa.int64()), ("sample_rate", pa.int32())]
     + [(name, _ARROW_TYPES[kind]) for name, kind in PROMOTED.items()]
@@ -78,19 +93,30 @@ def cut(text: str) -> str:
     return text if len(encoded) <= MAX_FIELD else encoded[:MAX_FIELD].decode(errors="ignore")
 
 
+def is_long(value: object) -> bool:
+    """Whether a value, cut, is kept outside of its row."""
+    return isinstance(value, str) and len(value) > LONG // 6 and len(orjson.dumps(value)) > LONG
+
+
+def digest(text: str) -> str:
+    """What stands for a long string."""
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
 class Rows:
     """Events on their way into the store, in the order they arrived.
 
     ``columns`` gives, for each dataset's slug, every column that occurs with the type first seen; ``names`` the dataset's
-    name in the casing first seen.
+    name in the casing first seen; ``long`` the long strings by their digest.
     """
 
-    __slots__ = ("columns", "names", "rows")
+    __slots__ = ("columns", "long", "names", "rows")
 
     def __init__(self) -> None:
         self.rows: list[tuple[Any, ...]] = []
         self.columns: dict[str, dict[str, str]] = {}
         self.names: dict[str, str] = {}
+        self.long: dict[str, str] = {}
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -110,9 +136,23 @@ class Rows:
         rest = dict(data)
         promoted = tuple(_take(rest, name, kind) for name, kind in PROMOTED.items())
         attributes = orjson.dumps(rest)
-        if len(attributes) > MAX_FIELD:
-            attributes = orjson.dumps({name: cut(value) if isinstance(value, str) else value for name, value in rest.items()})
+        if len(attributes) > LONG:
+            attributes = orjson.dumps({name: self._outside(value) if is_long(value) else value for name, value in rest.items()})
         self.rows.append((key, clamp(event_time), sample_rate, *promoted, attributes))
+
+    def _outside(self, value: Value) -> dict[str, str]:
+        """What a row keeps of a long string."""
+        text = cut(str(value))
+        key = digest(text)
+        self.long[key] = text
+        return {"long": key, "start": text[:START]}
+
+    def long_texts(self) -> pa.Table:
+        """The long strings as an Arrow table of the columns of ``long_text``."""
+        parts = [(key, part, text[at : at + PART]) for key, text in self.long.items() for part, at in enumerate(range(0, len(text), PART))]
+        columns = zip(*parts, strict=True) if parts else [()] * len(_LONG_SCHEMA)
+        arrays = [pa.array(column, field.type) for column, field in zip(columns, _LONG_SCHEMA, strict=True)]
+        return pa.Table.from_arrays(arrays, schema=_LONG_SCHEMA)
 
     def table(self, ingest_time: int) -> pa.Table:
         """The rows as an Arrow table of the columns of ``event``; ``ingest_time`` in nanoseconds since the epoch."""
@@ -128,15 +168,12 @@ def _take(data: dict[str, Value], name: str, kind: str) -> Value | None:
     if value is None:
         return None
     if kind == "string":
-        fits = isinstance(value, str)
+        fits = isinstance(value, str) and not is_long(value)
     elif kind == "float":
         fits = isinstance(value, float)
     else:
         fits = isinstance(value, int) and not isinstance(value, bool) and _MIN_INT64 <= value <= _MAX_INT64
-    if not fits:
-        return None
-    del data[name]
-    return cut(value) if isinstance(value, str) else value
+    return data.pop(name) if fits else None
 
 
 def clamp(event_time: int) -> int:

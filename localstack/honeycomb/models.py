@@ -10,7 +10,7 @@ import secrets
 import string
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,7 +19,7 @@ import duckdb
 import orjson
 import pyarrow as pa
 
-from localstack.honeycomb.layout import CREATE_EVENT, PROMOTED, Rows, slug
+from localstack.honeycomb.layout import CREATE_EVENT, CREATE_LONG_TEXT, PROMOTED, Rows, slug
 from localstack.store import Store, registered
 
 T = TypeVar("T")
@@ -43,6 +43,7 @@ MIGRATIONS = [
         created_at BIGINT NOT NULL
     )
     """,
+    CREATE_LONG_TEXT,
 ]
 
 #: The pseudo dataset of queries over the whole environment.
@@ -107,6 +108,14 @@ class QueryRun:
 _COLUMN = "id, key_name, type, description, hidden, created_at, updated_at"
 
 
+def _insert_long_texts(db: duckdb.DuckDBPyConnection, table: pa.Table) -> None:
+    """Store the long strings that are not there yet."""
+    with registered(db, table) as view:
+        db.execute(
+            f"INSERT INTO long_text BY NAME SELECT DISTINCT * FROM {view} WHERE digest NOT IN (SELECT digest FROM long_text WHERE part = 0)"
+        )
+
+
 @dataclass
 class _Catalog:
     """What is known of datasets and columns, so that ingest asks the database only when something is new.
@@ -136,7 +145,7 @@ class Honeycomb:
     """The state behind the API."""
 
     def __init__(self, path: Path, memory_limit: str = "96MB") -> None:
-        self.store = Store(path, APPLICATION, MIGRATIONS, memory_limit=memory_limit)
+        self.store = Store(path, APPLICATION, MIGRATIONS, memory_limit=memory_limit, inserts={"long_text": _insert_long_texts})
         self._catalog = _Catalog()
         for (name,) in self.store.read("SELECT slug FROM dataset"):
             self._catalog.columns[name] = frozenset()
@@ -154,20 +163,25 @@ class Honeycomb:
         if not rows:
             return
         now = time.time_ns()
-        table = rows.table(now)
+        table, long_texts = rows.table(now), rows.long_texts()
         known, deletions = self._catalog.columns, self._catalog.deletions
         news = {name: columns for name, columns in rows.columns.items() if (have := known.get(name)) is None or not columns.keys() <= have}
         if not news:
-            self.store.append({"event": table})
+            self.store.append({"event": table, "long_text": long_texts})
             return
         names = {name: rows.names[name] for name in news}
-        self.store.transact(lambda db: self._add_with_columns(db, table, names, news, now))
+        self.store.transact(lambda db: self._add_with_columns(db, table, long_texts, names, news, now))
         for name, columns in news.items():
             self._catalog.learn(name, columns, deletions)
 
     @staticmethod
     def _add_with_columns(
-        db: duckdb.DuckDBPyConnection, table: pa.Table, names: dict[str, str], news: dict[str, dict[str, str]], now: int
+        db: duckdb.DuckDBPyConnection,
+        table: pa.Table,
+        long_texts: pa.Table,
+        names: dict[str, str],
+        news: dict[str, dict[str, str]],
+        now: int,
     ) -> None:
         for name, columns in news.items():
             db.execute("INSERT INTO dataset VALUES (?, ?, '', 0, ?) ON CONFLICT DO NOTHING", [name, names[name], now])
@@ -177,6 +191,13 @@ class Honeycomb:
                 Honeycomb._insert_column(db, name, column)
         with registered(db, table) as view:
             db.execute(f"INSERT INTO event BY NAME SELECT * FROM {view}")
+        if long_texts.num_rows:
+            _insert_long_texts(db, long_texts)
+
+    def long_texts(self, digests: Sequence[str]) -> dict[str, str]:
+        """Long strings by their digests (see :mod:`localstack.honeycomb.layout`)."""
+        sql = "SELECT digest, string_agg(text, '' ORDER BY part) FROM long_text WHERE digest IN (SELECT unnest($digests)) GROUP BY digest"
+        return dict(self.store.read(sql, {"digests": list(digests)}))
 
     @staticmethod
     def _insert_column(db: duckdb.DuckDBPyConnection, dataset: str, column: Column) -> None:

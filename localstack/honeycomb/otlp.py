@@ -20,7 +20,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationSc
 from opentelemetry.proto.metrics.v1.metrics_pb2 import HistogramDataPoint, NumberDataPoint, SummaryDataPoint
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from localstack.honeycomb.layout import MAX_FIELD, PROMOTED, Rows, Value, clamp, column_type, cut, sample_rate
+from localstack.honeycomb.layout import LONG, MAX_FIELD, PROMOTED, Rows, Value, clamp, column_type, is_long, sample_rate
 from localstack.otlp import hex_id, plain
 
 #: Key-value lists flatten to ``a.b.c`` down to this depth; deeper ones become a JSON string.
@@ -187,7 +187,7 @@ class _SpanEncoder:
         self.slug, self.known = rows.dataset(dataset)
         self.base = {**resource, **scope}
         service = self.base.get("service.name")
-        self.service = cut(service) if isinstance(service, str) else None
+        self.service = service if isinstance(service, str) and not is_long(service) else None
         shared = {key: value for key, value in self.base.items() if key != "service.name" or self.service is None}
         self.plain = not any(key in shared for key in (*PROMOTED, *_SAMPLE_RATE_KEYS))
         self.shared = shared
@@ -223,8 +223,8 @@ class _SpanEncoder:
             return
         prefix = self.prefix(span.kind)
         attributes = prefix + b"," + orjson.dumps(own)[1:] if own else prefix + b"}"
-        if len(attributes) > MAX_FIELD or len(span.name) > MAX_FIELD // 4:
-            # Something in it may be longer than what is kept of a string.
+        if len(attributes) > LONG or is_long(span.name):
+            # Something in it may be too long for its row.
             self.add_any(span, own)
             return
         known = self.known

@@ -11,6 +11,9 @@ Filters compare by the type of the filter's value: a number with the column's nu
 with the column's text, so that ``"200"`` finds 200. ``!=``, ``not-in`` and the ``does-not-…`` operators are the
 opposites of theirs, so they also match events that lack the column.
 
+A long string's value is the object that stands for it (see ``layout``): it groups and counts like the string. Its text is read where a
+filter asks for a part of it or for an order.
+
 Weights: COUNT, SUM, AVG and percentiles count each event ``sample_rate`` times; COUNT_DISTINCT, MIN and MAX do not.
 A percentile is the smallest value that at least that share of the weight does not exceed (Honeycomb's own are estimates).
 """
@@ -21,7 +24,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from localstack.honeycomb.layout import PROMOTED
+from localstack.honeycomb.layout import PROMOTED, digest, is_long
 from localstack.honeycomb.spec import PERCENTILES, Filter, FilterValue, QuerySpec, Window
 
 #: Operators that compare with the column's text, and never match what lacks it.
@@ -36,7 +39,7 @@ class Statement:
     """SQL over the table ``event``, and its named parameters.
 
     A row is ``[bucket, ]breakdown…, calculation…``: the bucket in epoch seconds when the statement is a series, the value of
-    each breakdown as JSON text (or nothing), the calculations as numbers (or nothing).
+    each breakdown as JSON text (or nothing; an object stands for a long string), the calculations as numbers (or nothing).
     """
 
     sql: str
@@ -64,6 +67,8 @@ class _Compiler:
             self.parameters["dataset"] = dataset
         #: Number of each column that the query names, in order of first use.
         self.columns: dict[str, int] = {}
+        #: Those of which a filter has to read the whole text.
+        self.whole: set[str] = set()
         self.groups = [f"v{self.column(name)}" for name in query.breakdowns]
         self.predicate = self.combine(query.filters, query.filter_combination)
         #: For each calculation the condition of its own filters.
@@ -116,7 +121,7 @@ class _Compiler:
                 ]
                 continue
             position += 1
-            cells += _cells(name, f"extracted[{position}]", number)
+            cells += _cells(name, f"extracted[{position}]", number, name in self.whole)
         where = " AND ".join([self.where, *self.narrowed()])
         return (
             f"base AS (SELECT {base} FROM event WHERE {where}), "
@@ -189,10 +194,11 @@ class _Compiler:
                 terms.append(f"c{order.key} {direction} NULLS LAST")
             else:
                 group = f"g{self.query.breakdowns.index(order.key)}"
-                terms += [f"{_number(group)} {direction} NULLS LAST", f"{_text(group)} {direction} NULLS LAST"]
+                text = f"coalesce({group} ->> '$.start', {_text(group)})"
+                terms += [f"{_number(group)} {direction} NULLS LAST", f"{text} {direction} NULLS LAST"]
         if not terms:
             terms.append("c0 DESC NULLS LAST")
-        terms += [f"g{number} ASC NULLS LAST" for number in range(len(self.groups))]
+        terms += [f"coalesce(to_json(g{number} ->> '$.start'), g{number}) ASC NULLS LAST" for number in range(len(self.groups))]
         return ", ".join(terms)
 
     # -- filters
@@ -208,20 +214,24 @@ class _Compiler:
             return []
         conditions = []
         for item in self.query.filters:
-            texts = bool(item.values) and all(isinstance(value, str) for value in item.values)
+            texts = bool(item.values) and all(isinstance(value, str) and not is_long(value) for value in item.values)
             if texts and item.op in _NARROWING and PROMOTED.get(item.column) == "string" and item.column not in self.fields:
                 own = f'"{item.column}"'
                 # Where it is NULL, the value may be of another type and in the JSON.
-                conditions.append(f"({own} IS NULL OR {self.condition(item, own, own, own)})")
+                conditions.append(f"({own} IS NULL OR {self.condition(item, own, own, own, own)})")
         return conditions
 
     def filter(self, item: Filter) -> str:
         """A condition that is true or false, never unknown."""
         number = self.column(item.column)
-        return self.condition(item, f"v{number}", f"t{number}", f"n{number}")
+        text = f"t{number}"
+        if _reads_text(item) and item.column not in self.fields:
+            self.whole.add(item.column)
+            text = f"w{number}"
+        return self.condition(item, f"v{number}", f"t{number}", f"n{number}", text)
 
-    def condition(self, item: Filter, v: str, t: str, n: str) -> str:
-        """The filter's condition on a value, its text and its number."""
+    def condition(self, item: Filter, v: str, t: str, n: str, w: str) -> str:
+        """The filter's condition on a value, its text, its number, and its text where that may be a long one."""
         if item.op == "exists":
             return f"({v} IS NOT NULL)"
         if item.op == "does-not-exist":
@@ -234,20 +244,23 @@ class _Compiler:
             found = self.member((value,), v, t, n)
             return found if item.op == "=" else f"(NOT {found})"
         if item.op in ("<", "<=", ">", ">="):
-            left = t if isinstance(value, str | bool) else n
+            left = w if isinstance(value, str | bool) else n
             return f"coalesce({left} {item.op} {self.bind(_comparable(value))}, FALSE)"
         function = {"start": "starts_with", "end": "ends_with", "contain": "contains"}[_stem(item.op)]
-        found = f"coalesce({function}({t}, {self.bind(str(value))}), FALSE)"
+        found = f"coalesce({function}({w}, {self.bind(str(value))}), FALSE)"
         return f"(NOT {found})" if item.op.startswith("does-not-") else found
 
     def member(self, values: Sequence[FilterValue], v: str, t: str, n: str) -> str:
         """Whether the column equals one of ``values``. The values go in as lists, however many there are."""
-        texts = [value for value in values if isinstance(value, str)]
+        texts = [value for value in values if isinstance(value, str) and not is_long(value)]
+        digests = [digest(value) for value in values if isinstance(value, str) and is_long(value)]
         booleans = ["true" if value else "false" for value in values if isinstance(value, bool)]
         numbers = [float(value) for value in values if not isinstance(value, str | bool)]
         parts = []
         if texts:
             parts.append(self.among(t, texts, "VARCHAR"))
+        if digests:
+            parts.append(self.among(f"({v} ->> '$.long')", digests, "VARCHAR"))
         if booleans:
             parts.append(self.among(f"CAST({v} AS VARCHAR)", booleans, "VARCHAR"))
         if numbers:
@@ -275,8 +288,9 @@ class _Compiler:
         return f"${name}"
 
 
-def _cells(name: str, extracted: str, number: int) -> list[str]:
-    """Value, text and number of a column: from its promoted column where it has one, else from ``attributes``."""
+def _cells(name: str, extracted: str, number: int, whole: bool) -> list[str]:
+    """Value, text and number of a column: from its promoted column where it has one, else from ``attributes``; ``whole``: and its text
+    with that of long ones."""
     kind = PROMOTED.get(name)
     value, text, as_number = extracted, _text(extracted), _number(extracted)
     own = f'"{name}"'
@@ -287,7 +301,18 @@ def _cells(name: str, extracted: str, number: int) -> list[str]:
     elif kind is not None:
         text = f"coalesce(CAST(to_json({own}) AS VARCHAR), {text})"
         as_number = f"coalesce(CAST({own} AS DOUBLE), {as_number})"
-    return [f"{value} AS v{number}", f"{text} AS t{number}", f"{as_number} AS n{number}"]
+    cells = [f"{value} AS v{number}", f"{text} AS t{number}", f"{as_number} AS n{number}"]
+    if whole:
+        parts = f"SELECT string_agg(text, '' ORDER BY part) FROM long_text WHERE digest = ({extracted} ->> '$.long')"
+        cells.append(f"coalesce(({parts}), {text}) AS w{number}")
+    return cells
+
+
+def _reads_text(item: Filter) -> bool:
+    """Whether a filter needs more of a text than whether it is the same."""
+    if item.op in ("<", "<=", ">", ">="):
+        return isinstance(item.values[0], str | bool)
+    return item.op not in ("=", "!=", "in", "not-in", "exists", "does-not-exist")
 
 
 def _text(value: str) -> str:

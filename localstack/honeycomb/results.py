@@ -25,6 +25,14 @@ log = logging.getLogger(__name__)
 #: Results and bytes of results held at most.
 MAX_HELD = 32
 MAX_BYTES = 24 * 1024 * 1024
+#: Bytes of the long strings of one result: far above what a few of them take, and within what this process may use.
+MAX_LONG = 64 * 1024 * 1024
+#: Long strings that are read at once.
+LONG_TEXTS = 50
+
+
+class _TooLarge(Exception):
+    """A result that has more in its long strings than :data:`MAX_LONG`."""
 
 
 class Results:
@@ -67,6 +75,9 @@ class Results:
                 "it needs more memory than this server has" if isinstance(error, duckdb.OutOfMemoryException) else "the database refused it"
             )
             return orjson.dumps({"error": f"The query could not be run: {reason}. Ask for a shorter time range or fewer groups."})
+        except _TooLarge:
+            reason = f"its long strings are more than {MAX_LONG // 2**20} MiB"
+            return orjson.dumps({"error": f"The query could not be run: {reason}. Ask for fewer columns or fewer groups."})
         except Exception:
             log.exception("query %s failed", query.id)
             return orjson.dumps({"error": "The query could not be run; the reason is in the log of honeycomb."})
@@ -85,18 +96,32 @@ class Results:
 
     def _rows(self, query: QuerySpec, statement: Statement, leading: int) -> list[tuple[int, dict[str, Any]]]:
         names = [calculation.name for calculation in query.calculations]
-        groups = len(query.breakdowns)
+        groups = leading + len(query.breakdowns)
+        found = self._state.store.read(statement.sql, statement.parameters)
+        long = self._long([value for row in found for value in row[leading:groups] if value is not None and value[0] == "{"])
         rows = []
-        for row in self._state.store.read(statement.sql, statement.parameters):
-            values = row[leading:]
+        for row in found:
             # JSON already: it goes into the answer as it is.
             data: dict[str, Any] = {
-                name: None if value is None else orjson.Fragment(value)
-                for name, value in zip(query.breakdowns, values[:groups], strict=True)
+                name: None if value is None else orjson.Fragment(long.get(value, value))
+                for name, value in zip(query.breakdowns, row[leading:groups], strict=True)
             }
-            data.update(zip(names, map(_number, values[groups:]), strict=True))
+            data.update(zip(names, map(_number, row[groups:]), strict=True))
             rows.append((row[0] if leading else 0, data))
         return rows
+
+    def _long(self, values: list[str]) -> dict[str, bytes]:
+        """The JSON of long strings by that of what stands for them. Raises _TooLarge."""
+        digests = {value: str(orjson.loads(value)["long"]) for value in dict.fromkeys(values)}
+        texts: dict[str, bytes] = {}
+        wanted = list(dict.fromkeys(digests.values()))
+        for at in range(0, len(wanted), LONG_TEXTS):
+            texts |= {key: orjson.dumps(text) for key, text in self._state.long_texts(wanted[at : at + LONG_TEXTS]).items()}
+            if sum(map(len, texts.values())) > MAX_LONG:
+                raise _TooLarge
+        if sum(len(texts[digests[value]]) for value in values) > MAX_LONG:
+            raise _TooLarge
+        return {value: texts[key] for value, key in digests.items()}
 
 
 def _number(value: Any) -> Any:

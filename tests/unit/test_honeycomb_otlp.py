@@ -72,11 +72,11 @@ def request(
 
 
 def events(rows: Rows) -> list[dict[str, Any]]:
-    """Rows as events: every column, and the time, sample rate and dataset under ``@``."""
+    """Rows as events: every column, long strings too, and the time, sample rate and dataset under ``@``."""
     found = []
     for dataset, time, rate, *promoted, rest in rows.rows:
         data = {name: column for name, column in zip(PROMOTED, promoted, strict=True) if column is not None}
-        extra = orjson.loads(rest)
+        extra = {name: rows.long[column["long"]] if isinstance(column, dict) else column for name, column in orjson.loads(rest).items()}
         assert not data.keys() & extra.keys()
         found.append(data | extra | {"@dataset": dataset, "@time": time, "@rate": rate})
     return found
@@ -361,7 +361,7 @@ def test_columns_and_their_types_are_told() -> None:
     assert columns.keys() == {key for event in events(rows) for key in event if not key.startswith("@")}
 
 
-PLAIN = st.text(max_size=3) | st.integers(-(2**63), 2**63 - 1) | st.booleans() | st.floats() | st.none()
+PLAIN = st.text(max_size=3) | st.just("long " * 1_000) | st.integers(-(2**63), 2**63 - 1) | st.booleans() | st.floats() | st.none()
 KEYS = st.sampled_from(["a", "b", "name", "service.name", "duration_ms", "type", "sampleRate", "span.num_links", "library.name", "error"])
 DICTIONARIES = st.dictionaries(KEYS, PLAIN, max_size=4)
 

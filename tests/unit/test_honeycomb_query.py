@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from localstack.honeycomb.layout import CREATE_EVENT, Rows, Value
+from localstack.honeycomb.layout import CREATE_EVENT, CREATE_LONG_TEXT, Rows, Value
 from localstack.honeycomb.query import compile_results, compile_series
 from localstack.honeycomb.spec import FILTER_OPS, OPS, PERCENTILES, QuerySpec, Window, parse
 
@@ -22,7 +22,8 @@ START, END = 1_700_000_000, 1_700_000_600
 # Promoted columns of each type, and keys that need escaping in JSON or JSON Pointer.
 COLUMNS = ("name", "duration_ms", "status_code", "http.route", 'a/b~c"d', "never")
 VALUES = st.one_of(
-    st.sampled_from(["", "a", "ab", "b", "5", "5.0", "true", 'q"', "ü", "a\nb"]),
+    # The last three are not in the event's row.
+    st.sampled_from(["", "a", "ab", "b", "5", "5.0", "true", 'q"', "ü", "a\nb", "a" * 9_000, "ü\n" * 5_000 + "b", '{"long": "a"}' * 400]),
     st.integers(-3, 6),
     # Sums of these are exact, so that the order of summing does not matter.
     st.integers(-8, 24).map(lambda quarter: quarter / 4),
@@ -238,6 +239,7 @@ def _sort(rows: list[Any], key: Callable[[Any], Any], descending: bool) -> None:
 def database() -> Iterator[duckdb.DuckDBPyConnection]:
     with duckdb.connect() as connection:
         connection.execute(CREATE_EVENT)
+        connection.execute(CREATE_LONG_TEXT)
         yield connection
 
 
@@ -249,16 +251,27 @@ def store(database: duckdb.DuckDBPyConnection, events: list[Event]) -> None:
     database.register("appended", rows.table(END * SECOND))
     database.execute("INSERT INTO event BY NAME SELECT * FROM appended")
     database.unregister("appended")
+    database.execute("DELETE FROM long_text")
+    database.register("appended", rows.long_texts())
+    database.execute("INSERT INTO long_text BY NAME SELECT * FROM appended")
+    database.unregister("appended")
 
 
-def plain(rows: list[tuple[Any, ...]], groups: int, leading: int = 0) -> list[tuple[Any, ...]]:
+def plain(database: duckdb.DuckDBPyConnection, rows: list[tuple[Any, ...]], groups: int, leading: int = 0) -> list[tuple[Any, ...]]:
     groups += leading
-    return [(*row[:leading], *(None if v is None else v.encode() for v in row[leading:groups]), *row[groups:]) for row in rows]
+    long = dict(database.execute("SELECT digest, string_agg(text, '' ORDER BY part) FROM long_text GROUP BY digest").fetchall())
+
+    def whole(value: str | None) -> bytes | None:
+        if value is None or value[0] != "{":
+            return None if value is None else value.encode()
+        return orjson.dumps(long[orjson.loads(value)["long"]])
+
+    return [(*row[:leading], *map(whole, row[leading:groups]), *row[groups:]) for row in rows]
 
 
 def run(database: duckdb.DuckDBPyConnection, query: QuerySpec, dataset: str | None = None) -> list[tuple[Any, ...]]:
     statement = compile_results(query, dataset, query.window(0), query.limit)
-    return plain(database.execute(statement.sql, statement.parameters).fetchall(), len(query.breakdowns))
+    return plain(database, database.execute(statement.sql, statement.parameters).fetchall(), len(query.breakdowns))
 
 
 @settings(max_examples=300, deadline=None)
@@ -274,7 +287,7 @@ def test_a_series_is_the_same_query_in_steps(database: duckdb.DuckDBPyConnection
     store(database, events)
     query = parse(spec | {"havings": [], "limit": 100, "granularity": 60})
     statement = compile_series(query, None, query.window(0), 100)
-    series = plain(database.execute(statement.sql, statement.parameters).fetchall(), len(query.breakdowns), leading=1)
+    series = plain(database, database.execute(statement.sql, statement.parameters).fetchall(), len(query.breakdowns), leading=1)
     expected = []
     for step in sorted({event[0] // 60 * 60 for event in events if START <= event[0] < END}):
         within = [event for event in events if event[0] // 60 * 60 == step]
