@@ -6,6 +6,7 @@ counts for its bill.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date
 from enum import StrEnum
 from pathlib import Path
@@ -52,6 +53,10 @@ OF_PATH: Final = {
 }
 #: Meters that count things which exist, not things which happen: twice the traffic does not turn them faster.
 STANDING: Final = frozenset({Meter.CLOUDWATCH_CUSTOM_METRICS})
+#: Meters that reading turns, which is billed when somebody reads and not by the traffic.
+READING: Final = frozenset({Meter.XRAY_TRACES_READ})
+#: Meters that use up the free units of another one first.
+SHARING: Final = {Meter.HONEYCOMB_METRIC_EVENTS: Meter.HONEYCOMB_EVENTS, Meter.CLOUDWATCH_METRIC_BYTES: Meter.CLOUDWATCH_LOG_BYTES}
 
 _BUILT_IN: Final = Path(__file__).with_name("prices.json")
 
@@ -61,7 +66,7 @@ Unit = Literal["event", "trace", "byte", "metric", "occurrence"]
 class Price(BaseModel):
     """``usd_per_unit`` None: not known, so the cost is unknown too, which is not zero. ``free_per_month``: units."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     unit: Unit
     usd_per_unit: float | None = Field(ge=0)
@@ -71,10 +76,6 @@ class Price(BaseModel):
     def cost(self, units: float) -> float | None:
         """US dollars, before the free tier."""
         return None if self.usd_per_unit is None else units * self.usd_per_unit
-
-    def monthly(self, units: float) -> float | None:
-        """US dollars for a month's units, beyond the free tier."""
-        return self.cost(max(0.0, units - self.free_per_month))
 
 
 class Prices(BaseModel):
@@ -93,6 +94,20 @@ class Prices(BaseModel):
         if missing:
             raise ValueError(f"{', '.join(missing)} missing; copy them from the built-in table, services/compare/prices.json")
         return meters
+
+    def free(self, month: Mapping[Meter, float]) -> dict[Meter, float]:
+        """How many of a month's units are free. What a meter leaves of its free units, those that share them use."""
+        found = {meter: min(units, float(self.meters[meter].free_per_month)) for meter, units in month.items()}
+        for meter, owner in SHARING.items():
+            if meter in month:
+                left = self.meters[owner].free_per_month - found.get(owner, 0.0)
+                found[meter] = min(month[meter], self.meters[meter].free_per_month + left)
+        return found
+
+    def monthly(self, month: Mapping[Meter, float]) -> dict[Meter, float | None]:
+        """US dollars for a month's units, beyond what is free."""
+        free = self.free(month)
+        return {meter: self.meters[meter].cost(units - free[meter]) for meter, units in month.items()}
 
     def of(self, path: SignalPath) -> Price:
         """The price of what a path's own signals are billed by."""

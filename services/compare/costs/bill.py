@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from compose.settings import Backend, SignalPath
-from services.compare.prices import STANDING, Meter, Price, Prices
+from services.compare.prices import READING, STANDING, Meter, Price, Prices
 from services.compare.record import Record
 
 #: Seconds in a month, as AWS's price calculator has it: 730 hours.
@@ -16,14 +16,17 @@ MONTH: Final = 730 * 3600.0
 
 @dataclass(frozen=True)
 class Line:
-    """One meter on one path. ``path`` None: no single one, or several that are billed once.
-    ``month_units``: at the rate asked about. Dollars are None where the price is not known, which is not zero."""
+    """One meter on one path. ``path`` None: no single one. Dollars are None where the price is not known, which is not zero."""
 
     meter: Meter
     path: str | None
     price: Price
     units: float
-    month_units: float
+
+    @property
+    def per_request(self) -> bool:
+        """Whether more requests turn it."""
+        return self.meter not in STANDING
 
     @property
     def cost(self) -> float | None:
@@ -33,32 +36,21 @@ class Line:
 
 @dataclass(frozen=True)
 class Total:
-    """One meter of one backend, all paths together."""
+    """One meter of one backend, all paths together. ``month_free``: units of the month that are free; ``month_cost``: dollars for the
+    others."""
 
     meter: Meter
     price: Price
     units: float
     month_units: float
-
-    @property
-    def cost(self) -> float | None:
-        return self.price.cost(self.units)
-
-    @property
-    def month_cost(self) -> float | None:
-        """Beyond the free tier."""
-        return self.price.monthly(self.month_units)
-
-    @property
-    def free_share(self) -> float | None:
-        """How much of a month's free units is used; None where there are none."""
-        return self.month_units / self.price.free_per_month if self.price.free_per_month else None
+    month_free: float
+    month_cost: float | None
 
 
 @dataclass(frozen=True)
 class Bill:
     """``rate``: requests a second that a month is reckoned with; ``run_rate``: those of the run. ``unreadable``: paths of which nothing
-    is known."""
+    is known. ``totals``: what a month is billed by; what reading costs depends on who reads and is in ``lines`` only."""
 
     requests: int
     seconds: float
@@ -89,20 +81,25 @@ def bill(record: Record, prices: Prices, rate: float | None = None) -> Bill:
         return units if meter in STANDING else units * per_month
 
     lines = [
-        Line(meter, each["path"], prices.meters[meter], each["units"], month(meter, each["units"]))
+        Line(meter, each["path"], prices.meters[meter], each["units"])
         for each in record.document.get("meters", [])
         for meter in (Meter(each["meter"]),)
     ]
-    totals = []
+    used_units: dict[Meter, float] = {}
     for meter in Meter:
         found = [line for line in lines if line.meter is meter]
-        if not found:
+        if not found or meter in READING:
             continue
         units = sum(line.units for line in found)
         if meter is Meter.XRAY_TRACES_RECORDED and len(found) > 1:
             # Both ways end in the same trace, which is recorded once.
-            units = record.rows("SELECT count(DISTINCT trace_id) AS n FROM observations WHERE path LIKE 'xray/%'")[0]["n"]
-        totals.append(Total(meter, prices.meters[meter], units, month(meter, units)))
+            units = record.rows(
+                "SELECT count(DISTINCT trace_id) AS n FROM observations JOIN requests USING (trace_id) WHERE path LIKE 'xray/%'"
+            )[0]["n"]
+        used_units[meter] = units
+    months = {meter: month(meter, units) for meter, units in used_units.items()}
+    free, costs = prices.free(months), prices.monthly(months)
+    totals = [Total(meter, prices.meters[meter], units, months[meter], free[meter], costs[meter]) for meter, units in used_units.items()]
     states = record.document["paths"]
     unreadable = [str(path) for path in SignalPath if states[path]["state"] == "unreadable"]
     return Bill(requests, seconds, used, run_rate, lines, totals, unreadable)

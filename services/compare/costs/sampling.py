@@ -1,8 +1,9 @@
 """What a sampling rate would have saved of this run, and which of its errors it would have hidden.
 
-Head sampling decides by the trace id, as OpenTelemetry's ``TraceIdRatioBased`` sampler does: a trace is kept when the lower 64 bits of
-its id are below the rate's share of their range ("Tracing SDK", OpenTelemetry specification). So the answer is the same each time, and
-a higher rate keeps everything that a lower one kept. Spans and segments are sampled; log lines, items and metrics are not.
+Head sampling decides by the trace id, as the ``TraceIdRatioBased`` sampler of OpenTelemetry's SDK for Python does: a trace is kept when the
+lower 64 bits of its id are below the rate's share of their range. So the answer is the same each time, and a higher rate keeps
+everything that a lower one kept: "Tracing SDK", OpenTelemetry specification, asks for both and leaves the algorithm open. Spans and
+segments are sampled; log lines, items and metrics are not.
 
 *Keeping errors* is what tail sampling does instead: every request that failed is kept, of the others the rate's share.
 """
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from services.compare.costs.bill import Bill
-from services.compare.prices import Meter, Prices
+from services.compare.prices import SHARING, Meter, Prices
 from services.compare.record import Record
 
 #: Rates that the page shows beside the one that is asked about.
@@ -22,16 +23,16 @@ RATES: Final = (0.5, 0.25, 0.1, 0.05, 0.01)
 #: Hidden errors that are listed.
 LISTED: Final = 100
 
-#: A trace's place in the sampler's range, from 0 to 1; its error, as the client or any backend saw it; and its billable spans.
+#: A trace's place in the sampler's range of 2^64; its error, as the client or any backend saw it; and its billable spans.
 _TRACES: Final = """
 WITH spans AS (
     SELECT trace_id,
-           sum(CASE WHEN path = 'honeycomb/otlp' THEN units * deliveries ELSE 0 END) AS events,
+           sum(units * deliveries) FILTER (WHERE path = 'honeycomb/otlp' AND kind = 'span') AS events,
            bool_or(path LIKE 'xray/%') AS traced,
            bool_or(error) AS error
-    FROM observations WHERE kind IN ('span', 'segment', 'subsegment') GROUP BY trace_id)
+    FROM observations GROUP BY trace_id)
 SELECT requests.sequence, requests.trace_id, requests.route, requests.status, requests.start,
-       CAST('0x' || right(requests.trace_id, 16) AS UBIGINT) / 18446744073709551616.0 AS place,
+       CAST('0x' || right(requests.trace_id, 16) AS UBIGINT)::HUGEINT AS place,
        coalesce(requests.status >= 500, FALSE) OR requests.status IS NULL OR coalesce(spans.error, FALSE) AS error,
        coalesce(spans.events, 0) AS events, coalesce(spans.traced, FALSE) AS traced
 FROM requests LEFT JOIN spans USING (trace_id)
@@ -75,23 +76,28 @@ class Sampled:
     choices: Sequence[Choice]
 
 
+def bound(rate: float) -> int:
+    """The first place in the sampler's range that this rate does not keep."""
+    return round(rate * (1 << 64))
+
+
 def choices(record: Record, bill: Bill, prices: Prices, rates: Sequence[float]) -> Sampled:
     """What each rate would mean, for the month that ``bill`` reckons with."""
     # All rates in one pass: what takes the time is to put the spans of every request together.
+    bounds = ", ".join(f"{each}::HUGEINT" for each in dict.fromkeys(map(bound, rates)))
     rows = record.rows(
         f"""
         WITH traces AS MATERIALIZED ({_TRACES})
-        SELECT rate, count(*) FILTER (WHERE place < rate) AS kept,
-               count(*) FILTER (WHERE error AND place >= rate) AS hidden,
-               coalesce(sum(events) FILTER (WHERE place >= rate), 0) AS events,
-               count(*) FILTER (WHERE traced AND place >= rate) AS traces,
-               coalesce(sum(events) FILTER (WHERE place >= rate AND NOT error), 0) AS events_keeping,
-               count(*) FILTER (WHERE traced AND place >= rate AND NOT error) AS traces_keeping
-        FROM traces CROSS JOIN (SELECT unnest($rates) AS rate) GROUP BY rate
-        """,
-        {"rates": [float(rate) for rate in dict.fromkeys(rates)]},
+        SELECT bound, count(*) FILTER (WHERE place < bound) AS kept,
+               count(*) FILTER (WHERE error AND place >= bound) AS hidden,
+               coalesce(sum(events) FILTER (WHERE place >= bound), 0) AS events,
+               count(*) FILTER (WHERE traced AND place >= bound) AS traces,
+               coalesce(sum(events) FILTER (WHERE place >= bound AND NOT error), 0) AS events_keeping,
+               count(*) FILTER (WHERE traced AND place >= bound AND NOT error) AS traces_keeping
+        FROM traces CROSS JOIN (SELECT unnest([{bounds}]) AS bound) GROUP BY bound
+        """
     )
-    by_rate = {row["rate"]: row for row in rows}
+    by_bound = {row["bound"]: row for row in rows}
     kinds = record.rows(
         f"""
         SELECT error, CASE WHEN error THEN route END AS route, CASE WHEN error THEN status END AS status, count(*) AS n,
@@ -106,7 +112,11 @@ def choices(record: Record, bill: Bill, prices: Prices, rates: Sequence[float]) 
         sum(kind["n"] for kind in errors),
         [
             _choice(
-                bill, prices, rate, by_rate.get(rate, _NONE), [(kind["route"], kind["status"]) for kind in errors if kind["first"] >= rate]
+                bill,
+                prices,
+                rate,
+                by_bound.get(bound(rate), _NONE),
+                [(kind["route"], kind["status"]) for kind in errors if kind["first"] >= bound(rate)],
             )
             for rate in rates
         ],
@@ -126,16 +136,22 @@ def _choice(bill: Bill, prices: Prices, rate: float, row: Mapping[str, Any], bli
 
 
 def _savings(bill: Bill, prices: Prices, dropped: dict[Meter, float]) -> tuple[dict[Meter, float], dict[Meter, float | None]]:
-    """A month's units that are left, and the dollars that are saved, when these units of the run are not sent."""
+    """A month's units that are left, and the dollars that are saved, by meter, when these units of the run are not sent."""
+    before = {total.meter: total.month_units for total in bill.totals}
+    after = dict(before)
+    for total in bill.totals:
+        if total.meter in dropped and total.units:
+            after[total.meter] = max(0.0, total.month_units * (1 - dropped[total.meter] / total.units))
+    paid, left = prices.monthly(before), prices.monthly(after)
     units: dict[Meter, float] = {}
     saved: dict[Meter, float | None] = {}
-    for total in bill.totals:
-        if total.meter not in dropped or not total.units:
-            continue
-        left = max(0.0, total.month_units * (1 - dropped[total.meter] / total.units))
-        before, after = prices.meters[total.meter].monthly(total.month_units), prices.meters[total.meter].monthly(left)
-        units[total.meter] = left
-        saved[total.meter] = None if before is None or after is None else before - after
+    for meter in dropped.keys() & before.keys():
+        # Free units that are no longer used are there for the meters that share them.
+        together = [meter, *(each for each, owner in SHARING.items() if owner is meter and each in before)]
+        units[meter] = after[meter]
+        costs = [(paid[each], left[each]) for each in together]
+        known = [then - now for then, now in costs if then is not None and now is not None]
+        saved[meter] = sum(known) if len(known) == len(costs) else None
     return units, saved
 
 
@@ -143,13 +159,13 @@ def hidden(record: Record, rate: float) -> list[Hidden]:
     """The first :data:`LISTED` requests that failed and that this rate would not have kept."""
     rows = record.rows(
         f"""
-        WITH lost AS (SELECT * FROM ({_TRACES}) WHERE error AND place >= $rate ORDER BY sequence LIMIT {LISTED})
+        WITH lost AS (SELECT * FROM ({_TRACES}) WHERE error AND place >= $bound ORDER BY sequence LIMIT {LISTED})
         SELECT lost.sequence, lost.trace_id, lost.route, lost.status,
                coalesce(list(DISTINCT observations.path ORDER BY observations.path)
                         FILTER (WHERE observations.kind IN ('log', 'item')), []) AS elsewhere
         FROM lost LEFT JOIN observations USING (trace_id)
         GROUP BY ALL ORDER BY lost.sequence
         """,
-        {"rate": rate},
+        {"bound": bound(rate)},
     )
     return [Hidden(**row) for row in rows]
