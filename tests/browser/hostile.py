@@ -58,7 +58,7 @@ TEXTS: Final = {
 }
 #: Characters of a text that go where a vendor takes no more: a segment document has 64 KB ("AWS X-Ray segment documents"), and what
 #: is told here of one text is told several times.
-SPAN, SEGMENT, NAME, KEY, TARGET = 30_000, 6_000, 400, 60, 4_000
+SEGMENT, NAME, KEY, TARGET = 6_000, 400, 60, 4_000
 #: An event of CloudWatch Logs has 1 MB with 26 bytes of overhead ("PutLogEvents"), a payload of Rollbar 1 MB with us ("Payload size").
 LINE, ITEM = 900_000, 200_000
 
@@ -158,7 +158,7 @@ def _of(each: _Request, path: SignalPath) -> list[Signal]:
 
 
 def _tell_honeycomb(settings: Settings, told: Sequence[_Request]) -> None:
-    """Spans and log records by OTLP over HTTP ("Send Data with OpenTelemetry", Honeycomb's documentation)."""
+    """Spans and log records by OTLP ("Send Data with OpenTelemetry", Honeycomb's documentation), each attribute with the whole text."""
     headers = {"X-Honeycomb-Team": settings.honeycomb_api_key.get_secret_value(), "Content-Type": "application/x-protobuf"}
     for each in told:
         spans, logs = ExportTraceServiceRequest(), ExportLogsServiceRequest()
@@ -190,8 +190,7 @@ def _tell_honeycomb(settings: Settings, told: Sequence[_Request]) -> None:
                 span.status.message = each.text[:NAME]
                 root = root or span.span_id
                 attributes = span.attributes
-            # The whole text stands in the span that nobody expects; a megabyte in each of them would be more than an event may have.
-            values = each.values(signal, len(each.text) if signal is extra else SPAN)
+            values = each.values(signal, len(each.text))
             values[each.text[:KEY]] = each.text[:NAME]
             attributes.extend(_key_value(key, value) for key, value in values.items())
         for path, message in (("/v1/traces", spans), ("/v1/logs", logs)):
