@@ -46,6 +46,8 @@ PRESETS: Final = (
     Preset("7d", "Last 7 days", 7 * 24 * 3600),
 )
 CUSTOM: Final = "custom"
+#: For what is kept and asked for that long; no other control offers it.
+MONTH: Final = Preset("30d", "Last 30 days", 30 * 24 * 3600)
 #: Runs that the control offers, newest first.
 RUNS: Final = 5
 
@@ -93,20 +95,22 @@ class TimeRange:
 
 
 def within(seconds: float) -> tuple[Preset, ...]:
-    """The presets of at most so many seconds, for calls that take no longer range."""
+    """The presets of at most so many seconds, for calls that take no longer range. (The address may still ask for one: cut it.)"""
     return tuple(each for each in PRESETS if each.seconds <= seconds)
 
 
 def read(presets: Sequence[Preset] = PRESETS, default: str = "1h") -> TimeRange:
-    """The range that the address of this request says; ``default`` is the name of a preset."""
+    """The range that the address of this request says. ``presets`` are those that the control offers; the address may name any other of
+    :data:`PRESETS`, as it does when it comes from another page. ``default`` is the name of a preset."""
     return parse(request.args, presets, default, time.time(), site().run_ids()[:RUNS])
 
 
 def parse(arguments: Mapping[str, str], presets: Sequence[Preset], default: str, now: float, runs: Sequence[str]) -> TimeRange:
-    """The same from its parts. ``runs`` are those that the control offers; the address may name any other."""
+    """The same from its parts. ``runs`` are those that the control offers; the address may name any other of these, too."""
     name = arguments.get("range", "") or (CUSTOM if arguments.get("from") else default)
-    preset = next((each for each in presets if each.name == name), None)
+    preset = next((each for each in (*presets, *PRESETS) if each.name == name), None)
     if preset is not None:
+        presets = presets if preset in presets else (*presets, preset)
         return TimeRange(now - preset.seconds, now, name, presets, runs)
     if RUN_ID.fullmatch(name):
         start, end = _of_run(name)

@@ -8,10 +8,8 @@ graph.problem    # why, for `parts.problem`; the rest of the page goes on
 from __future__ import annotations
 
 import json
-import math
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 from urllib.parse import quote as quote_address
@@ -20,9 +18,9 @@ from botocore.exceptions import HTTPClientError, NoCredentialsError
 from flask import Blueprint, current_app, g, render_template, request, url_for
 from markupsafe import Markup
 
-from loadtest.runs import RunError
 from services.compare.readers.base import Unreadable
 from services.compare.web.site import Refused, site
+from services.compare.web.vendors import timerange
 from services.compare.web.vendors.xray import times
 from services.compare.web.vendors.xray.client import Client, Listing, Rejected
 from services.compare.web.vendors.xray.graphs import OUTCOMES, rate
@@ -40,9 +38,6 @@ TABS: Final = (
     ("sampling", "Sampling", "sampling", False),
     ("account", "Account", "account", False),
 )
-
-#: Runs that the time range offers.
-RUNS_OFFERED: Final = 3
 
 _lock = threading.Lock()
 
@@ -88,9 +83,9 @@ def argument(name: str) -> str:
     return request.args.get(name, "").strip()
 
 
-def span(default: str = "1h") -> times.Span:
-    """The time range of this page's address."""
-    return times.read(request.args, time.time(), default)
+def span(longest: float = times.DAY) -> times.Span:
+    """The time range of this page's address. ``longest``: seconds of the longest preset that is offered."""
+    return times.read(timerange.within(longest), "1h")
 
 
 def groups() -> Answer[Listing]:
@@ -110,25 +105,6 @@ def page(template: str, tab: str, status: int = 200, **values: Any) -> tuple[str
     tabs = [(name, label, link(endpoint, **(along if goes else {})), name == tab) for name, label, endpoint, goes in TABS]
     endpoint = settings.xray_endpoint or "AWS"
     return render_template(f"vendors/xray/{template}", tabs=tabs, endpoint=endpoint, region=settings.aws_region, **values), status
-
-
-def range_links(presets: Sequence[tuple[str, str]], endpoint: str, **keep: Any) -> list[tuple[str, str, str]]:
-    """The presets as (value, label, address)."""
-    return [(value, label, link(endpoint, last=value, **keep)) for value, label in presets]
-
-
-def run_ranges(endpoint: str, **keep: Any) -> list[tuple[str, str]]:
-    """The newest runs as time ranges: (id, address)."""
-    found = []
-    for run_id in site().run_ids()[:RUNS_OFFERED]:
-        try:
-            manifest = site().run(run_id).manifest
-        except (Refused, RunError):
-            continue
-        end = math.ceil(manifest.ended) + 5 if manifest.ended else math.ceil(time.time())
-        at = times.Span(math.floor(manifest.started) - 5, end)
-        found.append((run_id, link(endpoint, **at.fixed, **keep)))
-    return found
 
 
 def console(path: str) -> str:

@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-from services.compare.web.vendors.xray.frame import blueprint, groups, page, range_links, run_ranges, span
-from services.compare.web.vendors.xray.times import PRESETS
+from services.compare.web.vendors.xray.frame import blueprint, groups, page, span
 
 
 @blueprint.get("/groups", endpoint="groups")
 def all_groups() -> tuple[str, int]:
     answer = groups()
-    return page(
-        "groups.html",
-        "groups",
-        answer.status,
-        span=span(),
-        presets=range_links(PRESETS, "groups"),
-        runs=run_ranges("groups"),
-        answer=answer,
-    )
+    return page("groups.html", "groups", answer.status, span=span(), answer=answer)

@@ -10,14 +10,17 @@ from typing import Any, Final
 from services.compare.readers.base import mapping
 from services.compare.web.figures import Axis, Figure, Series
 from services.compare.web.site import Refused
+from services.compare.web.vendors import timerange
 from services.compare.web.vendors.xray.client import Rejected, epoch
-from services.compare.web.vendors.xray.frame import argument, ask, blueprint, console, groups, in_page, link, page, range_links, span
+from services.compare.web.vendors.xray.frame import argument, ask, blueprint, console, groups, in_page, link, page
 from services.compare.web.vendors.xray.graphs import Key, graph, map_document
 from services.compare.web.vendors.xray.map_page import DRAWN, GRAPH_SECONDS
-from services.compare.web.vendors.xray.times import DAY, LONG_PRESETS, Span, stamp
+from services.compare.web.vendors.xray.times import DAY, Span, read, stamp
 
 #: "The start time can't be more than 30 days old" (GetInsightSummaries); a minute less, so that it is not while X-Ray is asked.
 OLDEST: Final = 30 * DAY - 60
+#: An incident lasts, and is looked for days later.
+PRESETS: Final = (*timerange.PRESETS[3:], timerange.MONTH)
 #: Groups that are asked for where none is chosen.
 GROUPS: Final = 10
 
@@ -26,8 +29,7 @@ _ID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 @blueprint.get("/insights")
 def insights() -> tuple[str, int]:
-    asked = span("24h")
-    at = _young(asked)
+    at = _young(read(PRESETS, "24h"))
     group = argument("group")
     known = groups()
     enabled = [
@@ -53,7 +55,6 @@ def insights() -> tuple[str, int]:
         span=at,
         group=group,
         groups=known,
-        presets=range_links(LONG_PRESETS, "insights", group=group),
         enabled=enabled,
         names=names,
         left_out=len(enabled) - len(names) if not group else 0,
@@ -107,11 +108,9 @@ def insight(insight_id: str) -> tuple[str, int]:
 
 
 def _young(span: Span) -> Span:
-    oldest = int(time.time()) - OLDEST
-    if span.start >= oldest:
-        return span
-    note = "" if span.last == "30d" else "X-Ray keeps insights for 30 days: shown are those of the last 30 days."
-    return Span(oldest, max(oldest, span.end), span.last, note)
+    asked_all = span.asked is not None and span.asked.name == timerange.MONTH.name
+    note = "" if asked_all else "X-Ray keeps insights for 30 days: shown are those of the last 30 days."
+    return span.since(int(time.time()) - OLDEST, note)
 
 
 def _shown(insight: Mapping[str, Any]) -> dict[str, Any]:

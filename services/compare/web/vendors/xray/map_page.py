@@ -1,6 +1,6 @@
 """``/vendors/xray/map``: the service graph of a time range, drawn and as tables; one service's figures; what went on over time.
 
-``?last=`` or ``?from=&to=``, ``?group=``, ``?node=&type=&account=`` for one service, ``?services=`` and ``?edges=`` pages of the
+``?range=`` (`vendors/timerange.py`), ``?group=``, ``?node=&type=&account=`` for one service, ``?services=`` and ``?edges=`` pages of the
 tables, ``?draw=all`` for a map that is large.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from flask import redirect
+from flask import redirect, request
 from werkzeug.wrappers import Response
 
 from services.compare.web.vendors.xray import series
@@ -22,12 +22,10 @@ from services.compare.web.vendors.xray.frame import (
     link,
     page,
     page_number,
-    range_links,
-    run_ranges,
     span,
 )
 from services.compare.web.vendors.xray.graphs import Graph, Key, graph, histogram_figure, map_document, quantile
-from services.compare.web.vendors.xray.times import HOUR, PRESETS
+from services.compare.web.vendors.xray.times import HOUR
 
 #: "Time range cannot be longer than 6 hours" (GetServiceGraph).
 GRAPH_SECONDS: Final = 6 * HOUR
@@ -42,12 +40,12 @@ ROWS: Final = 100
 
 @blueprint.get("")
 def home() -> Response:
-    return redirect(link("service_map"))
+    return redirect(link("service_map", **request.args))
 
 
 @blueprint.get("/map")
 def service_map() -> tuple[str, int]:
-    at = span().at_most(GRAPH_SECONDS, "X-Ray makes graphs and statistics of")
+    at = span(GRAPH_SECONDS).at_most(GRAPH_SECONDS, "X-Ray makes graphs and statistics of")
     group = argument("group")
     known = groups()
     answer = ask(lambda xray: xray.service_graph(at.start, at.end, group))
@@ -76,8 +74,6 @@ def service_map() -> tuple[str, int]:
         span=at,
         group=group,
         groups=known,
-        presets=range_links(PRESETS, "service_map", **keep),
-        runs=run_ranges("service_map", **keep),
         answer=answer,
         graph=whole,
         chosen=chosen,

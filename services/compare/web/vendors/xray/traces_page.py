@@ -24,13 +24,11 @@ from services.compare.web.vendors.xray.frame import (
     groups,
     link,
     page,
-    range_links,
-    run_ranges,
     span,
     x_ray_id,
 )
 from services.compare.web.vendors.xray.graphs import quoted
-from services.compare.web.vendors.xray.times import DAY, PRESETS, Span
+from services.compare.web.vendors.xray.times import DAY, Span
 
 #: By what a trace belongs to a range. (TimeRangeType of GetTraceSummaries.)
 BY: Final = (("TraceId", "when it began"), ("Event", "when X-Ray last heard of it"), ("Service", "when a segment ended"))
@@ -70,8 +68,6 @@ def traces() -> tuple[str, int]:
         span=at,
         group=group,
         groups=known,
-        presets=range_links(PRESETS, "traces", **same),
-        runs=run_ranges("traces", **same),
         expression=expression,
         by=by,
         ways=BY,
