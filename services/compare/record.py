@@ -41,6 +41,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from loadtest.ledger import LedgerEntry
+from loadtest.runs import IMPORTED
 from services.compare.report import Report
 from services.compare.verdicts import Comparison
 
@@ -108,7 +109,7 @@ def keep(folder: Path, comparison: Comparison, entries: Sequence[LedgerEntry], r
         about = {key: value for key, value in report.document().items() if key not in ("not_as_expected", "strays")}
         written = {"version": VERSION, "made": round(time.time(), 6), "folder": tables.name, **about}
         draft = tables / RECORD
-        draft.write_text(json.dumps(written, ensure_ascii=False, indent=1) + "\n")
+        draft.write_text(json.dumps(written, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
         draft.replace(folder / RECORD)
     except BaseException:
         shutil.rmtree(tables, ignore_errors=True)
@@ -184,9 +185,7 @@ class Record:
                 problem = error
                 if document(folder)["folder"] == found["folder"]:
                     break  # It was not replaced in between: it is damaged.
-        raise NoRecord(
-            f"the record of run {folder.name} cannot be read ({problem}); `make compare RUN={folder.name}` makes it anew"
-        ) from problem
+        raise NoRecord(f"the record of run {folder.name} cannot be read ({problem}); {_anew(folder)}") from problem
 
     @property
     def made(self) -> float:
@@ -219,17 +218,18 @@ def document(folder: Path) -> dict[str, Any]:
         found = json.loads(path.read_bytes())
         version = found["version"]
         if version == VERSION and _FOLDER.fullmatch(found["folder"]) and (folder / found["folder"]).is_dir():
+            float(found["made"])
             return dict(found)
     except FileNotFoundError:
         raise NoRecord(f"run {folder.name} was not compared yet; `make compare RUN={folder.name}` does") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise NoRecord(f"{path} cannot be read ({error}); `make compare RUN={folder.name}` makes it anew") from error
+        raise NoRecord(f"{path} cannot be read ({error}); {_anew(folder)}") from error
     newer = "a newer Parallax made it" if isinstance(version, int) and version > VERSION else "its tables are not there"
-    raise NoRecord(f"{path} cannot be used ({newer}); `make compare RUN={folder.name}` makes it anew")
+    raise NoRecord(f"{path} cannot be used ({newer}); {_anew(folder)}")
 
 
-def remove(folder: Path) -> None:
-    """Remove the record in a run's folder, if there is one."""
-    (folder / RECORD).unlink(missing_ok=True)
-    for tables in folder.glob("record-*"):
-        shutil.rmtree(tables, ignore_errors=True)
+def _anew(folder: Path) -> str:
+    """How a record that cannot be used is had again."""
+    if (folder / IMPORTED).exists():
+        return f"remove {folder}, then `make import FILE=<run>.parallax.zip` again"
+    return f"`make compare RUN={folder.name}` makes it anew"

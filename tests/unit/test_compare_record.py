@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
+import duckdb
 import pytest
 
 from compose.settings import SignalPath
 from loadtest.ledger import LedgerEntry
+from loadtest.runs import IMPORTED
 from services.compare import prices, record
 from services.compare.model import PathState
 from services.compare.readers.base import Observation
 from services.compare.record import NoRecord, Record
 from services.compare.report import Report
 from services.compare.verdicts import Comparison
+from services.compare.web import numbers
+from services.compare.web.app import create_app
 from services.cruddur.signals import Outcome, Route
+from tests.api.servers import hermetic_settings
+from tests.compared_runs import make_run
 
 RUN = "20260101-000000-abcd"
 TRACE = "695b8f00" + "0" * 23
@@ -137,3 +145,67 @@ def test_a_record_that_cannot_be_used_says_why(tmp_path: Path, damage: str) -> N
         path.write_text("[]")
     with pytest.raises(NoRecord, match=f"make compare RUN={RUN}"):
         Record.open(folder)
+    # Nothing here can compare a run that came from elsewhere.
+    (folder / IMPORTED).write_text("{}")
+    with pytest.raises(NoRecord, match=r"make import FILE=") as refused:
+        Record.open(folder)
+    assert "make compare" not in str(refused.value)
+
+
+def test_a_reader_always_finds_a_whole_record_while_the_next_ones_are_written(tmp_path: Path) -> None:
+    folder = tmp_path / RUN
+    kept(folder)
+    done = Event()
+
+    def write() -> None:
+        try:
+            for n in range(8):
+                kept(folder, observed=1 + n % 2)
+        finally:
+            done.set()
+
+    with ThreadPoolExecutor(1) as threads:
+        writer = threads.submit(write)
+        while not done.is_set():
+            found = Record.open(folder)
+            seen = found.document["paths"]["xray/sdk"]["verdicts"]["seen"]
+            try:
+                counted = found.rows("SELECT count(*) AS n FROM outcomes WHERE verdict = 'seen'")
+            except duckdb.IOException:
+                continue  # This thread stood still while two records were made.
+            assert counted == [{"n": seen}]
+        writer.result()
+
+
+@pytest.mark.parametrize("damage", ["record.json", "outcomes.parquet"])
+def test_a_damaged_record_is_a_page_that_says_so_and_the_list_of_runs_goes_on(tmp_path: Path, damage: str) -> None:
+    here = hermetic_settings(state_dir=tmp_path)
+    run = make_run(here, 5)
+    pages = create_app(here).test_client()
+    assert pages.get(f"/runs/{run.id}").status_code == 200
+    if damage == "record.json":
+        (run.folder / damage).write_text("{")
+    else:
+        table = run.folder / Record.open(run.folder).document["folder"] / damage
+        whole = table.read_bytes()
+        footer = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+        table.write_bytes(whole[:4] + b"\xff" * (footer - 4) + whole[footer:])
+    listed = pages.get("/")
+    assert listed.status_code == 200
+    assert ("cannot be read" in listed.text) == (damage == "record.json")
+    answer = pages.get(f"/runs/{run.id}/with/{make_run(here, 5, run='20260105-080001-abcd').id}")
+    assert answer.status_code in (404, 503)
+    assert "cannot be read" in answer.text
+    assert "make compare" in answer.text
+
+
+def test_an_earlier_run_is_offered_before_a_later_one(tmp_path: Path) -> None:
+    here = hermetic_settings(state_dir=tmp_path)
+    first, middle, last = (make_run(here, 2, run=f"20260105-08000{n}-abcd").id for n in range(3))
+    text = create_app(here).test_client().get(f"/runs/{middle}/with").text
+    assert text.index(f'value="{first}"') < text.index(f'value="{last}"')
+
+
+@pytest.mark.parametrize("value", [1e300, -1e300, float("inf"), float("nan")])
+def test_a_time_that_no_calendar_holds_is_shown_as_the_number_it_is(value: float) -> None:
+    assert numbers.moment(value) == numbers.clock(value) == f"{value:g}"

@@ -26,7 +26,8 @@ def choose(run_id: str) -> str | Redirect:
     if other := request.args.get("other", "").strip():
         return redirect(url_for(".show", run_id=run_id, other=site().run(other).id, thresholds=request.args.get("thresholds") or None))
     others: list[tuple[str, dict[str, Any]]] = []
-    for each in site().run_ids():
+    # The ids of runs sort by time: those before it first, the newest of them first of all.
+    for each in sorted(site().run_ids(), key=lambda each: each > run_id):
         if each == run_id or len(others) == OFFERED:
             continue
         try:

@@ -43,7 +43,7 @@ def seconds(value: float | None) -> str:
 
 
 def size(value: float | None) -> str:
-    """Bytes: 12.3 kB, decimal, as vendors bill."""
+    """Bytes: 12.3 kB, decimal."""
     if value is None:
         return UNKNOWN
     for unit in ("B", "kB", "MB", "GB"):
@@ -64,13 +64,24 @@ def dollars(value: float | None) -> str:
 
 
 def moment(value: float | None) -> str:
-    """Epoch seconds as 2026-01-05 08:00:00, UTC."""
-    return UNKNOWN if value is None else time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(value))
+    """Epoch seconds as 2026-01-05 08:00:00, UTC; a number that is no time as it is."""
+    return UNKNOWN if value is None else _utc("%Y-%m-%d %H:%M:%S", value) or f"{value:g}"
 
 
 def clock(value: float | None) -> str:
-    """Epoch seconds as 08:00:00.123, UTC."""
-    return UNKNOWN if value is None else time.strftime("%H:%M:%S", time.gmtime(value)) + f".{int(value % 1 * 1000):03d}"
+    """Epoch seconds as 08:00:00.123, UTC; a number that is no time as it is."""
+    if value is None:
+        return UNKNOWN
+    text = _utc("%H:%M:%S", value)
+    return f"{value:g}" if text is None else f"{text}.{int(value % 1 * 1000):03d}"
+
+
+def _utc(form: str, value: float) -> str | None:
+    """None for what no calendar holds, which telemetry may say."""
+    try:
+        return time.strftime(form, time.gmtime(value))
+    except (OverflowError, ValueError, OSError):
+        return None
 
 
 FILTERS = {each.__name__: each for each in (count, milliseconds, seconds, size, dollars, moment, clock)}

@@ -9,7 +9,7 @@ from typing import Any
 from flask import Blueprint, render_template, request, url_for
 
 from loadtest.runs import Manifest, RunError
-from services.compare.record import NoRecord, document
+from services.compare.record import RECORD, NoRecord, document
 from services.compare.web.site import Refused, refuse, site
 
 blueprint = Blueprint("runs", __name__)
@@ -53,5 +53,7 @@ def _row(run_id: str) -> Row:
         return Row(run_id, problem=str(error))
     try:
         return Row(run_id, run.manifest, document(run.folder))
-    except NoRecord:
-        return Row(run_id, run.manifest, going_on=run.loader is not None)
+    except NoRecord as error:
+        # One that is there and cannot be used is not one that was not made yet.
+        problem = str(error) if (run.folder / RECORD).exists() else ""
+        return Row(run_id, run.manifest, going_on=run.loader is not None, problem=problem)

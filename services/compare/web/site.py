@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+import duckdb
 from flask import current_app, render_template
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException, SecurityError
@@ -90,6 +91,12 @@ def error_page(error: Exception) -> ResponseReturnValue:
         return render_template("error.html", title=error.name, reason=error.description or "", hint=""), error.code or 500
     if isinstance(error, (RunError, LedgerError, NoRecord, ConfigurationError)):
         return render_template("error.html", title="That cannot be read", reason=str(error), hint=""), 500
+    if isinstance(error, (duckdb.IOException, duckdb.InvalidInputException)) or type(error) is duckdb.Error:
+        # What DuckDB raises of a file that is gone or damaged, and not of a query.
+        reason = (
+            "the record was replaced while this page read it, or is damaged; open the page again, or `make compare RUN=<id>` makes it anew"
+        )
+        return render_template("error.html", title="The record cannot be read", reason=reason, hint=str(error)), 503
     current_app.logger.exception("a page failed")
     reason = f"{type(error).__name__}; the log of the process compare has the rest: `make logs NAME=compare`"
     return render_template("error.html", title="This page failed", reason=reason, hint=""), 500
