@@ -319,9 +319,8 @@ def test_a_stopped_process_stays_away_until_it_is_started(sandbox: Tiny) -> None
     sandbox.ok("stop", "one")
     sandbox.ok("up")
     assert serves(port)
-    assert [(event.event, event.expected) for event in sandbox.events("one")] == [("started", True), ("exited", True)] * 2 + [
-        ("started", True)
-    ]
+    once = [("started", True), ("stopping", True), ("exited", True)]
+    assert [(event.event, event.expected) for event in sandbox.events("one")] == [*once, *once, ("started", True)]
 
 
 def test_a_process_that_does_not_start_is_named_with_what_it_says(sandbox: Tiny) -> None:
