@@ -19,23 +19,19 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from compose.settings import Settings, SignalPath
-from loadtest.ledger import LedgerEntry, LedgerWriter
-from loadtest.profiles import chosen
-from loadtest.runs import IMPORTED, Run, RunError, begin_run, newest_run, runs
-from services.compare import prices, record
-from services.compare.comparing import about, compare
+from loadtest.ledger import LedgerEntry
+from loadtest.runs import IMPORTED, Run, RunError, newest_run, runs
+from services.compare.comparing import compare
 from services.compare.export import documents
 from services.compare.export.forms import CONTENTS, FORMAT, TABLES, Kept
 from services.compare.export.reading import ImportRefused, take
 from services.compare.export.secrets import REMOVED, Secrets
 from services.compare.export.writing import export
-from services.compare.model import PathState
 from services.compare.readers.base import Observation
 from services.compare.record import Record
-from services.compare.report import Report
-from services.compare.verdicts import Comparison
 from services.cruddur.signals import Outcome, Route
 from tests.api.servers import hermetic_settings
+from tests.compared_runs import RUN, make_run
 from tests.ports import free_port
 
 SECRET = 'hc/key"with+everything='
@@ -54,19 +50,13 @@ def elsewhere(tmp_path: Path) -> Settings:
 @pytest.fixture
 def run(settings: Settings) -> Run:
     """A finished, compared run of two requests, one of which carries a secret, with its documents collected."""
-    run = begin_run(settings, chosen(settings))
     entries = [
         LedgerEntry(
-            run.id, n, f"695b8f00{n:024x}", "GET", Route.SEARCH, f"/api/activities/search?term={quote(SECRET, safe='')}", Outcome.OK, 200,
+            RUN, n, f"695b8f00{n:024x}", "GET", Route.SEARCH, f"/api/activities/search?term={quote(SECRET, safe='')}", Outcome.OK, 200,
             1767600000.0 + n, 12.5, True, None, None,
         )
         for n in range(2)
     ]  # fmt: skip
-    with LedgerWriter(run.folder, 0) as ledger:
-        for entry in entries:
-            ledger.write(entry)
-    run = run.complete()
-    comparison = Comparison(run.id, entries, run.manifest.paths)
     segment = Observation(
         SignalPath.XRAY_SDK,
         "segment",
@@ -74,17 +64,11 @@ def run(settings: Settings) -> Run:
         "Cruddur",
         "00000000000000aa",
         entries[0].trace_id,
-        run.id,
-        {"run": run.id},
+        RUN,
+        {"run": RUN},
         start=1767600000.0,
     )
-    comparison.add([segment])
-    states = {path: PathState() for path in run.manifest.paths}
-    judgement = comparison.judge(states)
-    why = [f"because {SECRET}" for _ in judgement.findings]
-    report = Report(run.id, about(run.manifest), judgement, why, states, {}, [], prices.built_in(), 0.5, {}, 0.1)
-    record.keep(run.folder, comparison, entries, report)
-    comparison.close()
+    run = make_run(settings, entries=entries, paths=settings.paths, observations=[segment], why=lambda _: f"because {SECRET}")
     tables = run.folder / Record.open(run.folder).document["folder"]
     rows = {"path": ["xray/sdk"], "trace_id": [entries[0].trace_id], "id": ["00000000000000aa"], "document": ['{"name": "Cruddur"}']}
     pq.write_table(pa.table(rows, schema=TABLES["documents.parquet"]), tables / "documents.parquet")

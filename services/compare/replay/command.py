@@ -86,6 +86,8 @@ def replay(settings: Settings, run_id: str, say: Say) -> Outcome:
     paths = _paths(run, settings, sandbox)
     own = _own_files(settings)
     entries = run.entries()
+    if not entries:
+        raise ReplayError(f"run {run.id} has no finished request; choose another: `make replay RUN=<id>`")
     _wait_for_the_application(run, say)
     ours = Selection(run.id, frozenset(entry.trace_id for entry in entries))
     with ExitStack() as stack:
@@ -132,10 +134,11 @@ def replay(settings: Settings, run_id: str, say: Say) -> Outcome:
 
 
 def _newest(settings: Settings) -> Run:
-    """The newest run that is no replay, so that one configuration after the other can be tried. Raises RunError when there is none."""
+    """The newest run that was made here and is no replay, so that one configuration after the other can be tried. Raises RunError when
+    there is none."""
     for known in reversed(runs(settings)):
         run = load_run(settings, known)
-        if run.manifest.replay_of is None:
+        if run.manifest.replay_of is None and not run.imported:
             return run
     return newest_run(settings)
 
