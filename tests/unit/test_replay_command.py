@@ -14,7 +14,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 from compose.processes import recording_dir
 from compose.settings import Settings, SignalPath
 from loadtest.ledger import LedgerEntry
-from loadtest.runs import RunError, load_run, runs
+from loadtest.runs import IMPORTED, RunError, load_run, runs
 from services.compare.replay.__main__ import main
 from services.compare.replay.command import ReplayError, replay
 from services.compare.replay.outcome import COULD_NOT_REPLAY
@@ -101,6 +101,13 @@ def test_a_run_that_has_not_ended(settings: Settings) -> None:
 def test_a_run_of_the_other_mode(settings: Settings) -> None:
     made(settings, mode="online")
     assert "MODE=online" in refusal(settings)
+
+
+def test_an_imported_run_is_not_the_newest_to_replay(settings: Settings) -> None:
+    """Its recording is elsewhere."""
+    (entry, *_) = made(settings)
+    (settings.runs_dir / entry.run / IMPORTED).write_text("{}")
+    assert "`make load` makes one" in refusal(settings)
 
 
 def test_an_unknown_run_and_none_at_all(settings: Settings) -> None:
