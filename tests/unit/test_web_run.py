@@ -210,7 +210,7 @@ def test_the_list_is_sorted_over_all_of_its_pages(client: FlaskClient, record: R
 
 @pytest.mark.parametrize("page", ["0", "4", "-1", "x", "²", "9" * 5000], ids=["0", "4", "minus", "letter", "power", "huge"])
 def test_a_page_that_is_not_there_is_told(client: FlaskClient, page: str) -> None:
-    assert "There are 3 pages" in get(client, f"/runs/{RUN}/requests?page={page}", 404).text
+    assert "This list has 3 pages" in get(client, f"/runs/{RUN}/requests?page={page}", 404).text
 
 
 def test_nothing_found_says_so_and_leads_back(client: FlaskClient) -> None:

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from flask import Blueprint, render_template, request, url_for
+from flask import Blueprint, render_template, url_for
 
 from loadtest.runs import Manifest, RunError
 from services.compare.record import RECORD, NoRecord, document
-from services.compare.web.site import Refused, refuse, site
+from services.compare.web import paging
+from services.compare.web.site import Refused, site
 
 blueprint = Blueprint("runs", __name__)
 
@@ -33,13 +34,8 @@ class Row:
 @blueprint.get("/")
 def index() -> str:
     ids = site().run_ids()
-    try:
-        page = int(request.args.get("page", "1"))
-    except ValueError:
-        refuse(f"page={request.args['page']} is not a number", title="No such page")
-    pages = max(1, -(-len(ids) // PAGE))
-    if not 1 <= page <= pages:
-        raise Refused(404, "No such page", f"There are {pages} pages of runs; page {page} is none of them.")
+    pages = paging.count(len(ids), PAGE)
+    page = paging.number(pages)
     rows = [_row(run) for run in ids[(page - 1) * PAGE : page * PAGE]]
     return render_template("runs.html", rows=rows, total=len(ids), page=page, pages=pages, at=lambda n: url_for(".index", page=n))
 

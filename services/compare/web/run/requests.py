@@ -13,6 +13,7 @@ from flask.typing import ResponseReturnValue
 
 from services.compare.model import AS_EXPECTED
 from services.compare.record import Record
+from services.compare.web import paging
 from services.compare.web.run.filters import (
     NAMES,
     PAGE,
@@ -109,7 +110,8 @@ def show(run_id: str) -> ResponseReturnValue:
         said = {name: request.args.get(name, "") for name in NAMES}
         return render_template("run/requests.html", **page, said=said, problem=error), 400
     total = count(record, replace(wanted, sort="sequence", order=""))
-    number, pages = _page(total)
+    pages = paging.count(total, PAGE_SIZE)
+    number = paging.number(pages, PAGE)
 
     def address(other: Wanted, at: int = 1) -> str:
         return requests_href(run_id, other, at)
@@ -213,18 +215,6 @@ def with_outcomes(record: Record, found: Sequence[Mapping[str, Any]]) -> list[Ro
             )
     order = list(record.document["paths"])
     return [Row(row, {path: outcomes[row["sequence"]][path] for path in order if path in outcomes[row["sequence"]]}) for row in found]
-
-
-def _page(total: int) -> tuple[int, int]:
-    pages = max(1, -(-total // PAGE_SIZE))
-    text = request.args.get(PAGE, "").strip() or "1"
-    if not (text.isascii() and text.isdigit() and len(text) < 10 and 1 <= int(text) <= pages):
-        raise Refused(
-            404,
-            "No such page",
-            f"There {'is 1 page' if pages == 1 else f'are {pages:,} pages'} of these requests; page {text} is none of them.",
-        )
-    return int(text), pages
 
 
 def _found(run_id: str, record: Record, text: str) -> str:

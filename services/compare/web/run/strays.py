@@ -6,8 +6,9 @@ from typing import Final
 
 from flask import render_template, request, url_for
 
+from services.compare.web import paging
 from services.compare.web.run.requests import is_trace, trace_href
-from services.compare.web.site import Refused, refuse, site
+from services.compare.web.site import refuse, site
 
 #: Strays on one page.
 PAGE_SIZE: Final = 100
@@ -22,11 +23,8 @@ def show(run_id: str) -> str:
     if path and path not in known:
         refuse(f"path {path!r} is not known, or was off in this run; known are {', '.join(known)}", title="No such path")
     total = counts.get(path, 0) if path else sum(counts.values())
-    pages = max(1, -(-total // PAGE_SIZE))
-    text = request.args.get("page", "").strip() or "1"
-    if not (text.isascii() and text.isdigit() and len(text) < 10 and 1 <= int(text) <= pages):
-        raise Refused(404, "No such page", f"The last page of strays is {pages:,}; page {text} is none of them.")
-    page = int(text)
+    pages = paging.count(total, PAGE_SIZE)
+    page = paging.number(pages)
     rows = record.rows(
         f"SELECT path, what, trace_id, id, why FROM strays {'WHERE path = ?' if path else ''} "
         "ORDER BY path, what, trace_id, id LIMIT ? OFFSET ?",

@@ -6,7 +6,7 @@ const HEIGHT = 260;
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
 /** A value with its unit, as services/compare/web/numbers.py writes it. */
-export function inUnit(unit, value) {
+function inUnit(unit, value) {
   if (value === null || value === undefined) return "—";
   const size = Math.abs(value);
   switch (unit) {

@@ -7,12 +7,12 @@ from typing import Any
 
 from flask import Response, render_template, request, url_for
 
+from services.compare.web import paging
 from services.compare.web.figures import Axis, Figure, Series
 from services.compare.web.site import site
 from services.compare.web.vendors import raw
 from services.compare.web.vendors.asking import Asked, ask
 from services.compare.web.vendors.rollbar.client import ITEMS, LEVELS, OCCURRENCES, STATUSES, Rollbar
-from services.compare.web.vendors.rollbar.paging import page_number
 from services.compare.web.vendors.rollbar.shapes import occurrence
 
 #: The API's own parameters ("List all items").
@@ -22,7 +22,7 @@ HOURS = 24
 
 
 def index() -> str:
-    page = page_number()
+    page = paging.number(None)
     filters = {name: value for name in FILTERS if (value := request.args.get(name, "").strip())}
     found = ask("Rollbar", Rollbar(site().settings).items, filters, page)
     items, total = found.value or ([], 0)
@@ -41,7 +41,7 @@ def index() -> str:
 
 
 def show(item_id: int) -> str:
-    page = page_number()
+    page = paging.number(None)
     rollbar = Rollbar(site().settings)
     item = ask("Rollbar", rollbar.item, item_id)
     instances: Asked[list[Mapping[str, Any]]] = Asked([])

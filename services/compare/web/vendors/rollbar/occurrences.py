@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from flask import Response, render_template
 
+from services.compare.web import paging
 from services.compare.web.site import site
 from services.compare.web.vendors import raw
 from services.compare.web.vendors.asking import ask
 from services.compare.web.vendors.rollbar.client import OCCURRENCES, Rollbar
-from services.compare.web.vendors.rollbar.paging import page_number
 from services.compare.web.vendors.rollbar.shapes import occurrence
 
 
 def index() -> str:
-    page = page_number()
+    page = paging.number(None)
     found = ask("Rollbar", Rollbar(site().settings).occurrences, page)
     shown = [occurrence(each) for each in found.value or ()]
     return render_template(

@@ -19,7 +19,7 @@ from flask import Blueprint, current_app, g, render_template, request, url_for
 from markupsafe import Markup
 
 from services.compare.readers.base import Unreadable
-from services.compare.web.site import Refused, site
+from services.compare.web.site import site
 from services.compare.web.vendors import timerange
 from services.compare.web.vendors.xray import times
 from services.compare.web.vendors.xray.client import Client, Listing, Rejected
@@ -125,14 +125,6 @@ def in_page(document: object) -> Markup:
 def x_ray_id(trace_id: str) -> str:
     """32 hex digits in X-Ray's form."""
     return f"1-{trace_id[:8]}-{trace_id[8:]}"
-
-
-def page_number(name: str, pages: int) -> int:
-    """Which page of a long table the address asks for; a page (404) where there is none."""
-    text = argument(name) or "1"
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= pages:
-        raise Refused(404, "No such page", f"{name}={text}: the list has {pages} {'page' if pages == 1 else 'pages'}.")
-    return int(text)
 
 
 @blueprint.context_processor

@@ -11,6 +11,7 @@ from typing import Final
 from flask import redirect, request
 from werkzeug.wrappers import Response
 
+from services.compare.web import paging
 from services.compare.web.vendors.xray import series
 from services.compare.web.vendors.xray.frame import (
     argument,
@@ -21,7 +22,6 @@ from services.compare.web.vendors.xray.frame import (
     in_page,
     link,
     page,
-    page_number,
     span,
 )
 from services.compare.web.vendors.xray.graphs import Graph, Key, graph, histogram_figure, map_document, quantile
@@ -63,8 +63,8 @@ def service_map() -> tuple[str, int]:
     over_time = None
     if answer.value and whole.nodes and not (node and node.client):
         over_time = ask(lambda xray: xray.statistics(at.start, at.end, group, period, node.key.selector if node else ""))
-    service_pages, edge_pages = max(1, -(-len(whole.nodes) // ROWS)), max(1, -(-len(whole.edges) // ROWS))
-    services_page, edges_page = page_number("services", service_pages), page_number("edges", edge_pages)
+    service_pages, edge_pages = paging.count(len(whole.nodes), ROWS), paging.count(len(whole.edges), ROWS)
+    services_page, edges_page = paging.number(service_pages, "services"), paging.number(edge_pages, "edges")
     services = sorted(whole.nodes, key=lambda node: (-node.counts.total, node.key.name))
     edges = sorted(whole.edges, key=lambda edge: (-edge.counts.total, edge.source.name, edge.target.name))
     return page(

@@ -11,9 +11,10 @@ from typing import Final
 
 from flask import Response, url_for
 
+from services.compare.web import paging
 from services.compare.web.site import Refused, site, trace_id
 from services.compare.web.vendors.xray.client import Trace
-from services.compare.web.vendors.xray.frame import Answer, argument, ask, blueprint, console, in_page, link, page, page_number, x_ray_id
+from services.compare.web.vendors.xray.frame import Answer, argument, ask, blueprint, console, in_page, link, page, x_ray_id
 from services.compare.web.vendors.xray.graphs import Key, graph, map_document
 from services.compare.web.vendors.xray.map_page import DRAWN
 from services.compare.web.vendors.xray.segments import timeline
@@ -34,14 +35,14 @@ def trace(trace: str) -> tuple[str, int]:
     answer = ask(lambda xray: xray.trace(name))
     found = _known(answer, name)
     lines = timeline(found.documents if found else [])
-    pages = max(1, -(-len(lines.entities) // ROWS))
+    pages = paging.count(len(lines.entities), ROWS)
     wanted = argument("segment")
     chosen = lines.find(wanted) if wanted else lines.first
     if wanted and chosen is None and found is not None:
         raise Refused(404, "No such segment", f"Trace {name} has no segment or subsegment {wanted}.", "The trace's page lists them all.")
     at = 1
     if argument("rows"):
-        at = page_number("rows", pages)
+        at = paging.number(pages, "rows")
     elif wanted and chosen is not None:
         at = lines.entities.index(chosen) // ROWS + 1
     drawn = ask(lambda xray: xray.trace_graph(name)) if found else Answer(None)
