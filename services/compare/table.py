@@ -204,7 +204,7 @@ def _findings(report: Report) -> RenderableType:
         head,
         table,
         tail,
-        Text(f"`make trace ID={first}` shows one as every path saw it; `make open` shows all of them, side by side", "dim"),
+        Text(f"`make trace ID={first}` shows one as every path saw it, `make open` all of them", "dim"),
     )
 
 

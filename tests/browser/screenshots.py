@@ -3,8 +3,8 @@
     python -m tests.browser.screenshots             # all of PICTURES, into docs/images/
     python -m tests.browser.screenshots run runs    # some of them
 
-Each is 1280 × 800 pixels. A picture that is larger than 250 KB, or whose page did what no page may (`watch.py`), is refused and the old one
-stays. Exit status: 0 all were taken, 1 not all.
+Each is 1280 pixels wide, and 800 high where its line does not say otherwise. A picture that is larger than 250 KB, or whose page did what
+no page may (`watch.py`), is refused and the old one stays. Exit status: 0 all were taken, 1 not all.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, Error, sync_playwright
 
 from compose.settings import ROOT
+from services.compare.web.vendors.xray.times import stamp
 from tests.browser.chromium import ChromiumError, launch
 from tests.browser.runs import SETTLE, RealRun, real_run
 from tests.browser.watch import Watch
@@ -26,32 +27,54 @@ from tests.sandbox import Sandbox
 
 @dataclass(frozen=True)
 class Picture:
-    """``name``: of the file, without ``.png``. ``address``: of the page. ``of``: a selector that is scrolled to the top, or the top."""
+    """``name``: of the file, without ``.png``. ``address``: of the page. ``of``: a selector that is scrolled to the top, or the top.
+    ``height``: in pixels."""
 
     name: str
     address: Callable[[RealRun], str]
     of: str = ""
     dark: bool = False
+    height: int = 800
 
 
 #: The pictures. Another page is another line.
 PICTURES = (
     Picture("runs", lambda run: f"{run.site}/"),
     Picture("run", lambda run: run.url()),
-    Picture("run-dark", lambda run: run.url(), dark=True),
+    Picture("request", lambda run: run.request_url(shown_request(run)), height=1330),
+    Picture("request-dark", lambda run: run.request_url(shown_request(run)) + "#waterfall", dark=True, height=900),
+    Picture("service-map", lambda run: f"{run.site}/vendors/xray/map?{time_of(run)}", height=1000),
+    Picture("cost", lambda run: run.url("/cost")),
+    Picture("two-runs", lambda run: run.url(f"/with/{run.sandbox.runs()[0]}?thresholds={ACCEPTED}")),
 )
 
+#: Only what was lost is of interest: how fast a machine is while it takes pictures is not.
+ACCEPTED = "slower=off later=off lost=0%25 cost=10%25"
+
 FOLDER = ROOT / "docs" / "images"
-SIZE = (1280, 800)
+WIDTH = 1280
 LARGEST = 250_000
 #: Requests of the run that is shown: enough for a plot to have a shape.
 REQUESTS = 400
 
 
+def shown_request(run: RealRun) -> str:
+    """A lost request of which the other paths show something inside; the trace id."""
+    lost = [row for row in run.report["not_as_expected"] if (row["path"], row["verdict"]) == ("xray/sdk", "missing")]
+    shown: str = max(lost, key=lambda row: (row["route"] == "GET /api/activities/home", len(row["absent"]), -row["sequence"]))["trace_id"]
+    return shown
+
+
+def time_of(run: RealRun) -> str:
+    """The time of a run, as X-Ray's pages take it."""
+    entries = run.entries()
+    return f"from={stamp(min(each.start for each in entries) - 1)}&to={stamp(max(each.start for each in entries) + 3)}"
+
+
 def take(browser: Browser, run: RealRun, picture: Picture, folder: Path = FOLDER) -> Path:
     """Take one picture; its file. Raises AssertionError, and leaves an older picture in place, where the page or the file is not right."""
     context = browser.new_context(
-        viewport={"width": SIZE[0], "height": SIZE[1]},
+        viewport={"width": WIDTH, "height": picture.height},
         color_scheme="dark" if picture.dark else "light",
         reduced_motion="reduce",
         locale="en-US",
@@ -85,6 +108,7 @@ def main(names: Sequence[str]) -> int:
         with sync_playwright() as playwright, tempfile.TemporaryDirectory(prefix="parallax-") as folder:
             browser = launch(playwright)
             with Sandbox.start(Path(folder), settle=SETTLE) as sandbox:
+                sandbox.compare(sandbox.load(REQUESTS), status=0)
                 run = real_run(sandbox, REQUESTS)
                 for name in names or known:
                     try:
