@@ -171,7 +171,7 @@ def newest_run(settings: Settings) -> Run:
     """The run that was started last, of those that were made here. Raises RunError when there is none."""
     known = [run for run in runs(settings) if not (settings.runs_dir / run / IMPORTED).exists()]
     if not known:
-        none = "none but imported ones" if runs(settings) else "no run"
+        none = "no run but imported ones" if runs(settings) else "no run"
         raise RunError(f"there is {none} below {settings.runs_dir}; `make load` makes one")
     return load_run(settings, known[-1])
 

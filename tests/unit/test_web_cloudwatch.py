@@ -106,6 +106,15 @@ def test_a_pattern_that_the_vendor_does_not_take_is_told_in_its_words(client: Fl
     )
 
 
+def test_a_term_in_quotes_is_looked_for_by_the_page_where_the_vendor_takes_no_patterns(client: FlaskClient) -> None:
+    """The page of one request leads here, to the lines that have its trace id."""
+    found = said(client, f"/vendors/cloudwatch/search?group={GROUP}&pattern=%22plain+words%22")
+    assert "1 line on this page" in found
+    assert "plain words" in found
+    assert "has no filter patterns yet" in found
+    assert "No line matches" in said(client, f"/vendors/cloudwatch/search?group={GROUP}&pattern=%22never+written%22")
+
+
 def test_tail_begins_with_the_newest_and_then_has_what_was_ingested_since(aws: Vendor, client: FlaskClient) -> None:
     text = client.get(f"/vendors/cloudwatch/tail?group={GROUP}").text
     assert "plain words" in text
