@@ -267,3 +267,15 @@ def test_the_json_document_holds_everything(hostile: Contrast) -> None:
     assert again["exit_status"] == 1
     assert len(again["checks"]) == len(hostile.checks)
     assert again["losses"][0]["sequence"] == 3
+
+
+def test_a_replay_is_held_against_its_run_on_the_paths_it_has_and_not_by_when_it_became_visible(tmp_path: Path) -> None:
+    original = recorded(tmp_path, "20260101-000000-000a")
+    made = recorded(tmp_path, "20260101-000000-000b", paths=PATHS[:1], lost=())
+    about = made.document["about"] | {"replay_of": original.document["run"]}
+    replayed = Record(made.folder, {**made.document, "about": about})
+    result = contrast(replayed, original, Thresholds())
+    assert result.exit_status == 0, result.conclusion
+    assert {check.where for check in result.checks} == {"client", "honeycomb/otlp"}
+    assert not [check for check in result.checks if check.kind == "later"]
+    assert contrast(made, original, Thresholds()).exit_status == 2, "of a run that is no replay a path that is off cannot be compared"
