@@ -21,6 +21,7 @@ from hypothesis import strategies as some
 from compose.settings import Settings, SignalPath
 from loadtest.ledger import LedgerEntry
 from loadtest.runs import IMPORTED, Run, RunError, newest_run, runs
+from services.compare.__main__ import show_trace
 from services.compare.comparing import compare
 from services.compare.export import documents
 from services.compare.export.forms import CONTENTS, FORMAT, TABLES, Kept
@@ -111,8 +112,10 @@ def test_an_imported_run_is_not_compared_with_backends_that_never_saw_it(
     taken = take(elsewhere, tmp_path / "a.zip")
     with pytest.raises(RunError, match="was imported"):
         compare(elsewhere, taken)
-    with pytest.raises(RunError, match="make load"):
+    with pytest.raises(RunError, match="no run but imported ones"):
         newest_run(elsewhere)
+    with pytest.raises(RunError, match=f"/runs/{run.id}/requests/"):
+        show_trace(elsewhere, taken.entries()[0].trace_id, as_json=False)
 
 
 def test_no_secret_is_in_any_member(settings: Settings, run: Run, tmp_path: Path) -> None:
