@@ -126,10 +126,12 @@ class Pulse:
             second = int(entry["trace_id"][:8], 16)
             sampled = entry["sampled_xray_sdk"] is True, entry["sampled_otel"] is True
             shows = _shows(entry["route"], entry["outcome"], status, *sampled)
+            end = start + duration / 1000
+            if not (status is None or isinstance(status, int)) or not 0 <= end < 2**33:
+                raise ValueError
         except (ValueError, KeyError, TypeError):
             self.unreadable += 1
             return
-        end = start + duration / 1000
         self.finished += 1
         self.began = start if self.began is None else min(self.began, start)
         self.last = end if self.last is None else max(self.last, end)

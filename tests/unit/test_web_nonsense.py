@@ -56,7 +56,7 @@ PARTS: Final = {
 #: With a beginning, a page reads the end of its time, too.
 FROM: Final = {"from": "2026-01-05T08:00:00"}
 #: Answers that are pages. A page that cannot ask its vendor is one, too.
-PAGES: Final = {200, 204, 302, 308, 400, 403, 404, 405, 409, 413, 502, 503, 504}
+PAGES: Final = {200, 204, 301, 302, 308, 400, 403, 404, 405, 409, 413, 502, 503, 504}
 
 
 class Asked(ImmutableMultiDict[str, str]):
@@ -102,6 +102,11 @@ def path(rule: Rule, **parts: str) -> str:
 
 
 def addresses(rule: Rule, parameters: set[str]) -> Iterator[str]:
+    if "GET" in (rule.methods or ()):
+        # A redirect must not hand them to url_for, to which they are orders.
+        orders = "endpoint=x&values=x&_external=1&_scheme=javascript&_anchor=x&_method=x"
+        yield f"{path(rule)}?{orders}"
+        yield path(rule, trace_id=f"1-{PARTS['trace_id'][:8]}-{PARTS['trace_id'][8:]}") + f"?{orders}"
     for nonsense in NONSENSE:
         for name in sorted(rule.arguments):
             yield path(rule, **{name: nonsense})
@@ -115,6 +120,8 @@ def fault(client: FlaskClient, method: str, address: str) -> str | None:
     short = f"{method} {address[:200]}: {answer.status_code}"
     if answer.status_code not in PAGES:
         return f"{short} {re.sub(r'<[^>]*>', ' ', answer.text)[:2000]}"
+    if answer.status_code in (301, 302, 308) and not answer.headers["Location"].startswith(("/", "http://localhost/")):
+        return f"{short} leads to {answer.headers['Location']}"
     if answer.headers.get("Content-Security-Policy") != security.POLICY or "X-Injected" in answer.headers:
         return f"{short} {answer.headers}"
     return None

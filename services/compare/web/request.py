@@ -13,11 +13,9 @@ import time
 from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any, Final
-from urllib.parse import urlencode
 
-from flask import Blueprint, Response, current_app, redirect, render_template, request, url_for
+from flask import Blueprint, Response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
-from werkzeug.exceptions import HTTPException
 
 from compose.settings import Backend, SignalPath
 from loadtest.ledger import LedgerEntry
@@ -29,7 +27,7 @@ from services.compare.readers.http import Api
 from services.compare.record import NoRecord, Record
 from services.compare.request import Neighbours, NoRawData, Seen, asked, neighbours, not_ours, raw_data, recorded, recorded_entry, started
 from services.compare.web import vendor_links, waterfall
-from services.compare.web.site import Refused, refuse, site
+from services.compare.web.site import Refused, refuse, site, with_query
 from services.compare.web.site import trace_id as parsed
 from services.compare.web.vendors import timerange
 from services.cruddur.signals import OTEL_SERVICE
@@ -85,7 +83,7 @@ def show(run_id: str, trace_id: str) -> ResponseReturnValue:
         link=partial(_link, run_id, trace_id),
         raw=partial(_raw_address, run_id, trace_id),
         vendor=partial(_vendor_page, run, seen),
-        requests=_requests_page(run_id),
+        requests=url_for("run.requests", run_id=run_id),
         thresholds=(DURATION_MS, DURATION_SHARE),
         when=started(seen),
     )
@@ -152,8 +150,7 @@ def _canonical(run_id: str, text: str) -> tuple[str, ResponseReturnValue | None]
     found = parsed(text)
     if found == text or request.endpoint != "request.show":
         return found, None
-    state: dict[str, Any] = request.args.to_dict()
-    return found, redirect(url_for(".show", **state | {"run_id": run_id, "trace_id": found}), 301)
+    return found, redirect(with_query(url_for(".show", run_id=run_id, trace_id=found)), 301)
 
 
 def _record(run: Run) -> tuple[Record | None, str]:
@@ -249,12 +246,6 @@ def _json(document: Any, ensure_ascii: bool) -> str:
         return json.dumps("its values lie within one another too deeply to be written") + "\n"
 
 
-def _requests_page(run_id: str) -> str:
-    return (
-        url_for("run.requests", run_id=run_id) if "run.requests" in current_app.view_functions else url_for("run.overview", run_id=run_id)
-    )
-
-
 # -- the vendors' own pages
 
 
@@ -266,19 +257,14 @@ def _vendor_page(run: Run, seen: Seen, path: SignalPath, each: Observation | Non
     if not_ours(site().settings, run) is not None:
         return None
     sandbox = run.manifest.settings
-    searched = {
-        "group": sandbox.get("log_group" if path is SignalPath.CLOUDWATCH_WATCHTOWER else "otlp_log_group", ""),
-        "pattern": f'"{seen.trace_id}"',
-        **_around(seen),
-        "order": "oldest",
-    }
-    place, words = {
-        Backend.HONEYCOMB: (f"/vendors/honeycomb/traces/{seen.trace_id}", "in Honeycomb"),
-        Backend.XRAY: (f"/vendors/xray/traces/{seen.trace_id}", "in X-Ray"),
-        Backend.CLOUDWATCH: (f"/vendors/cloudwatch/search?{urlencode(searched)}", "in CloudWatch Logs"),
-        Backend.ROLLBAR: ("/vendors/rollbar/occurrences", "among Rollbar's occurrences"),
+    group = sandbox.get("log_group" if path is SignalPath.CLOUDWATCH_WATCHTOWER else "otlp_log_group", "")
+    searched: dict[str, Any] = {"group": group, "pattern": f'"{seen.trace_id}"', "order": "oldest"} | _around(seen)
+    return {
+        Backend.HONEYCOMB: (url_for("honeycomb.trace", trace=seen.trace_id), "in Honeycomb"),
+        Backend.XRAY: (url_for("xray.trace", trace=seen.trace_id), "in X-Ray"),
+        Backend.CLOUDWATCH: (url_for("cloudwatch.search", **searched), "in CloudWatch Logs"),
+        Backend.ROLLBAR: (url_for("rollbar.occurrences"), "among Rollbar's occurrences"),
     }[path.backend]
-    return (place, words) if _is_served(place.partition("?")[0]) else None
 
 
 def _around(seen: Seen) -> dict[str, str]:
@@ -316,14 +302,6 @@ def _online_page(run: Run, seen: Seen, path: SignalPath, each: Observation | Non
     }
     address = pages[path.backend]()
     return (address, f"in {names[path.backend]}") if address else None
-
-
-def _is_served(place: str) -> bool:
-    """Whether this application has such a page."""
-    try:
-        return bool(current_app.url_map.bind("localhost").match(place, method="GET"))
-    except HTTPException:
-        return False
 
 
 @lru_cache(maxsize=4)

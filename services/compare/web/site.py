@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, NoReturn
+from urllib.parse import urlencode
 
 import duckdb
-from flask import current_app, render_template
+from flask import current_app, render_template, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException, SecurityError
 
@@ -72,6 +73,12 @@ def trace_id(text: str) -> str:
         return trace.parse(text)
     except trace.NoSuchTrace as error:
         raise Refused(404, "No trace id", str(error)) from error
+
+
+def with_query(address: str) -> str:
+    """``address`` with the parameters of this request; not by url_for, for anybody could name one of its own (``_external``)."""
+    query = urlencode(request.args.to_dict(flat=False), doseq=True)
+    return f"{address}?{query}" if query else address
 
 
 def refuse(reason: str, hint: str = "", title: str = "That cannot be shown") -> NoReturn:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from flask import redirect, request
+from flask import redirect
 from werkzeug.wrappers import Response
 
 from services.compare.web import paging
+from services.compare.web.site import with_query
 from services.compare.web.vendors.xray import series
 from services.compare.web.vendors.xray.frame import (
     argument,
@@ -40,7 +41,7 @@ ROWS: Final = 100
 
 @blueprint.get("")
 def home() -> Response:
-    return redirect(link("service_map", **request.args))
+    return redirect(with_query(link("service_map")))
 
 
 @blueprint.get("/map")

@@ -103,7 +103,7 @@ def _known(answer: Answer[Trace | None], name: str) -> Trace | None:
 def _runs(values: list[str], identity: str) -> list[tuple[str, str]]:
     """Of the runs that the trace names, those that are known here: (id, address of this request in it)."""
     known = set(site().run_ids())
-    return [(run, f"{url_for('run.overview', run_id=run)}/requests/{identity}") for run in values if run in known]
+    return [(run, url_for("request.show", run_id=run, trace_id=identity)) for run in values if run in known]
 
 
 def _is_json(document: str) -> bool:
