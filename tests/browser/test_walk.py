@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.checks import assert_inert, axe, no_sideways_scroll
@@ -27,17 +26,12 @@ def test_the_list_of_runs_leads_to_a_run(any_page: Page, run: RealRun) -> None:
     expect(any_page).to_have_url(run.url())
 
 
-def test_a_run(any_page: Page, run: RealRun) -> None:
-    any_page.goto(run.url())
-    expect(any_page.get_by_role("main")).to_contain_text("xray/sdk")
-    looked_at(any_page)
-
-
-@pytest.mark.parametrize("path", ["/runs/20000101-000000-0000", "/runs/no-run", "/nothing/here"])
-def test_what_is_not_there_is_a_page_that_says_so(any_page: Page, run: RealRun, path: str) -> None:
-    expect_status(any_page, 404)
-    any_page.goto(run.site + path)
-    looked_at(any_page)
+def test_what_is_not_there_is_a_page_that_says_so(page: Page, dark_phone: Page, run: RealRun) -> None:
+    for each in (page, dark_phone):
+        expect_status(each, 404)
+        for path in ("/runs/20000101-000000-0000", "/runs/no-run", "/nothing/here"):
+            each.goto(run.site + path)
+            looked_at(each)
 
 
 def test_pages_work_without_javascript(plain_page: Page, run: RealRun) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 
-import pytest
 from playwright.sync_api import Page, expect
 
 from services.compare.readers import aws
@@ -66,13 +65,14 @@ def test_an_expression_that_is_wrong_is_told_at_its_box(page: Page, run: RealRun
     expect(page.get_by_role("region", name="Traces").get_by_text("fault").first).to_be_visible()
 
 
-@pytest.mark.parametrize("tab", ["Groups", "Insights", "Sampling", "Account"])
-def test_the_other_pages(any_page: Page, run: RealRun, tab: str) -> None:
-    any_page.goto(address(run, "traces"))
-    any_page.get_by_role("navigation", name="Pages of X-Ray").get_by_role("link", name=tab).click()
-    expect(any_page.get_by_role("heading", level=1)).to_have_text(tab)
-    axe(any_page)
-    no_sideways_scroll(any_page)
+def test_the_other_pages(page: Page, dark_phone: Page, run: RealRun) -> None:
+    for each in (page, dark_phone):
+        each.goto(address(run, "traces"))
+        for tab in ("Groups", "Insights", "Sampling", "Account"):
+            each.get_by_role("navigation", name="Pages of X-Ray").get_by_role("link", name=tab).click()
+            expect(each.get_by_role("heading", level=1)).to_have_text(tab)
+            axe(each)
+            no_sideways_scroll(each)
 
 
 def test_without_javascript_the_tables_lead_the_same_way(plain_page: Page, run: RealRun) -> None:
