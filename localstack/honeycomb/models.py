@@ -144,7 +144,7 @@ class _Catalog:
 class Honeycomb:
     """The state behind the API."""
 
-    def __init__(self, path: Path, memory_limit: str = "96MB") -> None:
+    def __init__(self, path: Path, memory_limit: str = "192MB") -> None:
         self.store = Store(path, APPLICATION, MIGRATIONS, memory_limit=memory_limit, inserts={"long_text": _insert_long_texts})
         self._catalog = _Catalog()
         for (name,) in self.store.read("SELECT slug FROM dataset"):
