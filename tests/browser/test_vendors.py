@@ -45,7 +45,9 @@ def test_every_page_of_a_vendor_is_accessible_and_fits(page: Page, run: RealRun,
 def test_a_query_is_a_form_a_plot_and_an_address(page: Page, run: RealRun) -> None:
     page.goto(vendor(run, "honeycomb"))
     page.get_by_role("link", name="Query cruddur", exact=True).click()
-    page.get_by_label("Time").select_option(run.id)
+    # Other tests make runs, too, and the list of times has the newest only.
+    page.goto(f"{page.url}&range={run.id}")
+    expect(page.get_by_label("Time")).to_have_value(run.id)
     page.get_by_label("Column 1", exact=True).fill("http.route")
     page.get_by_label("Condition 1").select_option("exists")
     page.get_by_label("Group 1").fill("http.route")
@@ -77,7 +79,7 @@ def test_an_event_leads_to_its_trace_and_the_trace_to_its_request(page: Page, ru
 def test_a_search_finds_the_lines_of_a_run_and_a_line_opens(page: Page, run: RealRun) -> None:
     page.goto(vendor(run, "cloudwatch"))
     page.get_by_role("link", name="Search cruddur").click()
-    page.get_by_label("Time").select_option(run.id)
+    page.goto(f"{page.url}&range={run.id}")
     page.get_by_role("button", name="Search").click()
     line = page.get_by_role("group", name="Lines").locator(".line").first
     line.locator("summary").click()
