@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import pytest
@@ -10,6 +10,7 @@ import pytest
 from compose.settings import SignalPath
 from loadtest.ledger import LedgerEntry
 from services.compare.model import Verdict
+from services.compare.prices import Meter
 from services.compare.readers.base import Batch, Observation, Unreadable, Window
 from services.compare.settle import Look, Settled, settle
 from services.compare.verdicts import Comparison
@@ -55,6 +56,7 @@ class Totals:
     def __init__(self, *totals: float | Exception) -> None:
         self._totals = list(totals)
         self.asked = 0
+        self.billed: Mapping[Meter, int] = {}
 
     def totals(self, window: Window) -> dict[str, float]:
         self.asked += 1
