@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from services.compare.readers.aws import client
+from services.compare.web.vendors.xray.times import stamp
 from tests.browser.checks import assert_inert, axe, no_sideways_scroll
 from tests.browser.runs import RealRun
 from tests.browser.watch import expect_status
@@ -66,8 +67,15 @@ def test_what_honeycomb_refuses_stands_at_the_field(page: Page, run: RealRun) ->
     looked_at(page)
 
 
+def during(run: RealRun) -> str:
+    """The time of the run alone: what another run sends a moment later is not in it, as it is in the range that a run's id stands for."""
+    entries = run.entries()
+    start, end = min(entry.start for entry in entries), max(entry.start + entry.duration_ms / 1000 for entry in entries)
+    return f"range=custom&from={stamp(start)}&to={stamp(end + 1)}"
+
+
 def test_an_event_leads_to_its_trace_and_the_trace_to_its_request(page: Page, run: RealRun) -> None:
-    page.goto(vendor(run, f"honeycomb/events?dataset=cruddur&range={run.id}"))
+    page.goto(vendor(run, f"honeycomb/events?dataset=cruddur&{during(run)}"))
     looked_at(page)
     page.get_by_role("region", name="Events").get_by_role("row").nth(1).get_by_role("link").first.click()
     expect(page.get_by_role("region", name="Spans and log records").get_by_role("row").nth(1)).to_be_visible()
@@ -79,7 +87,7 @@ def test_an_event_leads_to_its_trace_and_the_trace_to_its_request(page: Page, ru
 def test_a_search_finds_the_lines_of_a_run_and_a_line_opens(page: Page, run: RealRun) -> None:
     page.goto(vendor(run, "cloudwatch"))
     page.get_by_role("link", name="Search cruddur").click()
-    page.goto(f"{page.url}&range={run.id}")
+    page.goto(f"{page.url}&{during(run)}")
     page.get_by_role("button", name="Search").click()
     line = page.get_by_role("group", name="Lines").locator(".line").first
     line.locator("summary").click()
