@@ -24,6 +24,7 @@ def looked_at(page: Page, address: str, accessible: bool = True) -> None:
     page.goto(address)
     expect(page.get_by_role("heading", level=1)).to_have_count(1)
     expect(page.get_by_role("main")).not_to_contain_text("does not answer")
+    expect(page.get_by_role("main")).not_to_contain_text("could not run the query")
     assert_inert(page)
     no_sideways_scroll(page)
     if accessible:

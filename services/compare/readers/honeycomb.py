@@ -42,7 +42,8 @@ PAGE_SECONDS: Final = 10.0
 #: Breakdowns a query may have ("Queries": ``breakdowns`` <= 100 items).
 BREAKDOWNS: Final = 100
 
-_CORE: Final = (
+#: What tells of an event where and when it belongs.
+CORE: Final = (
     "trace.trace_id",
     "trace.span_id",
     "trace.parent_id",
@@ -74,6 +75,10 @@ class _Slice:
         if len(self.ending) >= 4:
             raise Unreadable(f"Honeycomb holds more than {LIMIT} events of one trace id ending in {self.ending!r} in one minute")
         return [_Slice(self.start, self.end, digit + self.ending) for digit in _HEX]
+
+
+class QueryFailed(Unreadable):
+    """Honeycomb took a query and could not answer it: a smaller one may do."""
 
 
 class HoneycombReader:
@@ -193,7 +198,7 @@ class HoneycombReader:
                 raise Unreadable(f"Honeycomb did not finish a query in {self._query_seconds:g} s") from None
         # A failed query is complete, has an error and no data; it must not pass for an empty result.
         if "data" not in result:
-            raise Unreadable(f"Honeycomb could not run the query ({result.get('error') or 'it gave no reason'})")
+            raise QueryFailed(f"Honeycomb could not run the query ({result.get('error') or 'it gave no reason'})")
         return result
 
     def _traces(self, traces: list[str], breakdowns: list[str], window: Window) -> Iterator[Batch]:
@@ -208,7 +213,7 @@ class HoneycombReader:
             yield Batch([each for row in rows if (each := observation(row, self._keys)) is not None], replaces=frozenset(some))
 
     def _breakdowns(self, columns: set[str]) -> list[str]:
-        return [key for key in dict.fromkeys((*_CORE, *self._keys)) if key in columns][:BREAKDOWNS]
+        return [key for key in dict.fromkeys((*CORE, *self._keys)) if key in columns][:BREAKDOWNS]
 
     def _rows(self, breakdowns: list[str], filters: list[dict[str, Any]], start: int, end: int) -> list[dict[str, Any]]:
         return self.query(

@@ -7,11 +7,12 @@ query grouped by everything that tells them apart. Every call raises Unreadable.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from compose.settings import Settings
 from services.compare.readers.base import Observation
-from services.compare.readers.honeycomb import BREAKDOWNS, HoneycombReader
+from services.compare.readers.honeycomb import BREAKDOWNS, CORE, HoneycombReader, QueryFailed
 from services.compare.web.site import Refused
 from services.compare.web.vendors.timerange import CUSTOM, TimeRange
 
@@ -21,6 +22,14 @@ ALL: Final = "__all__"
 EVENTS: Final = 50
 #: The name under which an event's time is asked for.
 TIME: Final = "parallax_time"
+
+
+@dataclass(frozen=True)
+class Events:
+    """``whole``: with every column, not only those that every event has."""
+
+    rows: Sequence[Mapping[str, Any]]
+    whole: bool
 
 
 class Honeycomb:
@@ -44,21 +53,24 @@ class Honeycomb:
                 found.setdefault(str(column["key_name"]), column)
         return [found[name] for name in sorted(found)]
 
-    def events(self, slug: str, chosen: TimeRange) -> Sequence[Mapping[str, Any]]:
+    def events(self, slug: str, chosen: TimeRange) -> Events:
         """The newest events of a dataset, each as its columns that are set, with ``parallax_time`` and ``COUNT``: those that agree in
         all of them, and in time, are one with a higher count. Of a dataset with more columns than a query may name, the first by name.
+        Where that is more than Honeycomb can answer, because values are huge, only the columns that every event has.
 
         Two queries: groups by every column of hours of events are more than a server likes, so the first finds when the newest were.
         """
         columns = [str(column["key_name"]) for column in self.columns(slug)]
         newest = [row[TIME] for row in self._newest(slug, [], when(chosen)) if isinstance(row.get(TIME), int | float)]
         if not newest:
-            return []
+            return Events([], whole=True)
         between = {"start_time": int(min(newest)), "end_time": int(max(newest)) + 1}
-        return [
-            {name: value for name, value in row.items() if value is not None}
-            for row in self._newest(slug, [name for name in columns if name != TIME], between)
-        ]
+        names = [name for name in columns if name != TIME]
+        try:
+            rows, whole = self._newest(slug, names, between), True
+        except QueryFailed:
+            rows, whole = self._newest(slug, [name for name in names if name in (*CORE, "duration_ms")], between), False
+        return Events([{name: value for name, value in row.items() if value is not None} for row in rows], whole)
 
     def _newest(self, slug: str, columns: Sequence[str], between: Mapping[str, int]) -> list[Mapping[str, Any]]:
         answer = self._reader.answer(

@@ -15,7 +15,7 @@ from services.compare.readers.base import text
 from services.compare.web.site import site
 from services.compare.web.vendors import timerange
 from services.compare.web.vendors.asking import Asked, ask
-from services.compare.web.vendors.honeycomb.client import EVENTS, TIME, Honeycomb
+from services.compare.web.vendors.honeycomb.client import EVENTS, TIME, Events, Honeycomb
 
 _FIRST = ("name", "event.name", "body")
 
@@ -41,12 +41,13 @@ def show() -> str:
     chosen = timerange.read(default="15m")
     honeycomb = Honeycomb(site().settings)
     datasets = ask("Honeycomb", honeycomb.datasets)
-    found: Asked[Any] = ask("Honeycomb", honeycomb.events, slug, chosen) if slug and datasets.value else Asked([])
+    found: Asked[Events] = ask("Honeycomb", honeycomb.events, slug, chosen) if slug and datasets.value else Asked(None)
     return render_template(
         "vendors/honeycomb/events.html",
         datasets=datasets.value or [],
         problem=datasets.problem or found.problem,
-        events=[event(row) for row in found.value or ()],
+        events=[event(row) for row in found.value.rows] if found.value else [],
+        whole=found.value is None or found.value.whole,
         slug=slug,
         range=chosen,
         most=EVENTS,
