@@ -76,7 +76,7 @@ ANSWERS = {
     "no-such-page": ("GET", "/nothing", {}, 404),
     "no-such-run": ("GET", "/runs/20200101-000000-0000", {}, 404),
     "no-such-method": ("DELETE", "/", {}, 405),
-    "bad-filter": ("GET", "/?page=x", {}, 400),
+    "bad-filter": ("GET", "/?page=x", {}, 404),
     "bad-form": ("POST", "/loads", {}, 400),
     "foreign-origin": ("POST", "/loads", {"Origin": "http://evil.example"}, 403),
     "foreign-host": ("GET", "/", {"Host": "evil.example"}, 400),
