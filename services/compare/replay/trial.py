@@ -36,6 +36,8 @@ PORTS: Final = (
 
 START_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 30.0
+#: The same when the replay itself was ended or failed.
+INTERRUPTED_SECONDS: Final = 5.0
 #: Nothing has changed for so long and nothing waits: it is done. Longer than any batch of our configurations is held.
 QUIET_SECONDS: Final = 1.0
 #: Something waits and nothing has changed for so long: it will not get better. tail_sampling decides after 30 s by default.
@@ -164,7 +166,8 @@ class Trial:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        self._stop()
+        # What an interrupted replay had still waiting is given up with it.
+        self._stop(STOP_SECONDS if error is None else INTERRUPTED_SECONDS)
 
     def require_alive(self) -> None:
         """Raise TrialError when it has ended by itself."""
@@ -228,13 +231,13 @@ class Trial:
         lines = [line.strip() for line in self.log.read_text(errors="replace")[-8192:].splitlines() if line.strip()]
         return lines[-1] if lines else "it says nothing"
 
-    def _stop(self) -> None:
+    def _stop(self, seconds: float = STOP_SECONDS) -> None:
         process = self._process
         if process is None or process.poll() is not None:
             return
         process.terminate()
         try:
-            process.wait(STOP_SECONDS)
+            process.wait(seconds)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
