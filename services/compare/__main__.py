@@ -84,13 +84,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def show_run(settings: Settings, run_id: str, as_json: bool) -> int:
     """Compare one run and print the report; the exit status."""
-    run = load_run(settings, run_id) if run_id else newest_run(settings)
+    run = _chosen(settings, run_id)
     report = _compare(settings, run)
     if as_json:
         _print_json(report.document())
     else:
         table.show(report, _console())
     return report.exit_status
+
+
+def _chosen(settings: Settings, run_id: str) -> Run:
+    return load_run(settings, run_id) if run_id else newest_run(settings)
 
 
 def _compare(settings: Settings, run: Run) -> Report:
@@ -101,8 +105,7 @@ def _compare(settings: Settings, run: Run) -> Report:
 def show_contrast(settings: Settings, options: argparse.Namespace, form: str) -> int:
     """Hold one run against an earlier one and print it; the exit status. A run that was not compared yet is read first."""
     thresholds = parse_thresholds(options.thresholds if options.thresholds is not None else settings.thresholds)
-    run_id = options.run or settings.run
-    after = load_run(settings, run_id) if run_id else newest_run(settings)
+    after = _chosen(settings, options.run or settings.run)
     before = load_run(settings, options.other)
     if after.id == before.id:
         raise RunError(f"run {after.id} cannot be held against itself; `make compare RUN=<id> WITH=<earlier id>`")
@@ -140,7 +143,7 @@ def _save(path: Path, text: str) -> None:
 
 def export_run(settings: Settings, run_id: str, file: str) -> int:
     """Write a run to one file; a run that was not compared yet is read first. The exit status."""
-    run = load_run(settings, run_id) if run_id else newest_run(settings)
+    run = _chosen(settings, run_id)
     if not run.imported:
         _record(settings, run)
     target = Path(file or f"{run.id}{SUFFIX}")

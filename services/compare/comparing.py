@@ -39,9 +39,9 @@ def compare(settings: Settings, run: Run, looked: Callable[[Look], None] = lambd
     entries = run.entries()
     if not entries:
         raise RunError(f"run {run.id} has no finished request; `make load` makes a new run")
-    paths = frozenset(run.manifest.paths)
+    paths, replayed = frozenset(run.manifest.paths), run.manifest.replay_of is not None
     # Closed whatever happens: what it spilled to the disk goes with it.
-    with closing(Comparison(run.id, entries, paths, replayed=run.manifest.replay_of is not None)) as comparison:
+    with closing(Comparison(run.id, entries, paths, replayed=replayed)) as comparison:
         sources = readers(settings, paths, comparison.keys(SignalPath.HONEYCOMB_OTLP))
         totals = metric_readers(settings, paths)
         settled = settle(
@@ -56,7 +56,7 @@ def compare(settings: Settings, run: Run, looked: Callable[[Look], None] = lambd
         began = time.monotonic()
         judgement = comparison.judge(settled.states)
         judging = time.monotonic() - began
-        evidence = Evidence.of(settings, replayed=run.manifest.replay_of is not None)
+        evidence = Evidence.of(settings, replayed=replayed)
         report = Report(
             run=run.id,
             about=about(run.manifest),

@@ -70,6 +70,23 @@ REQUESTS: Final = pa.schema(
         ("error", pa.string()),
     ]
 )
+OBSERVATIONS: Final = pa.schema(
+    [
+        ("path", pa.string()),
+        ("kind", pa.string()),
+        ("service", pa.string()),
+        ("name", pa.string()),
+        ("trace_id", pa.string()),
+        ("id", pa.string()),
+        ("parent_id", pa.string()),
+        ("start", pa.float64()),
+        ("duration_ms", pa.float64()),
+        ("ingested_at", pa.float64()),
+        ("error", pa.bool_()),
+        ("deliveries", pa.int32()),
+        ("units", pa.int64()),
+    ]
+)
 OUTCOMES: Final = pa.schema(
     [
         ("sequence", pa.int32()),
@@ -101,8 +118,7 @@ def keep(folder: Path, comparison: Comparison, entries: Sequence[LedgerEntry], r
     spared = {tables.name, _in_place(folder)}
     try:
         _write(tables / "requests.parquet", REQUESTS, [_requests(entries)])
-        observations = comparison.observations()
-        _write(tables / "observations.parquet", observations.schema, observations)
+        _write(tables / "observations.parquet", OBSERVATIONS, comparison.observations())
         _write(tables / "outcomes.parquet", OUTCOMES, _outcomes(comparison, report))
         strays = pa.Table.from_pylist([asdict(stray) for stray in report.judgement.strays], schema=STRAYS)
         _write(tables / "strays.parquet", STRAYS, strays.to_batches())

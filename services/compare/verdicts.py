@@ -41,7 +41,7 @@ from compose.settings import SignalPath
 from loadtest.ledger import LedgerEntry
 from services.compare.model import Finding, Judgement, Kept, Measures, PathState, Progress, Stray, Verdict
 from services.compare.paths import OPEN_KINDS, PATHS, SAMPLED_KINDS
-from services.compare.readers.base import SLACK, Observation, Window
+from services.compare.readers.base import Observation, Window
 from services.cruddur.signals import Kind, Outcome, Route, Signal, expected
 
 Expect = Callable[[Route, Outcome, int | None], Sequence[Signal]]
@@ -119,7 +119,7 @@ class Comparison:
         """When the run was, with slack."""
         row = self._db.execute("SELECT min(start), max(start + duration_ms / 1000) FROM ledger").fetchone()
         start, end = row if row is not None and row[0] is not None else (0.0, 0.0)
-        return Window(self.run, start - SLACK, end + SLACK, frozenset(self._traces))
+        return Window.around(self.run, start, end, frozenset(self._traces))
 
     # -- what comes in
 

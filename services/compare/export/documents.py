@@ -19,7 +19,7 @@ from loadtest.runs import Run
 from services.compare.export.forms import DOCUMENTS, Kept
 from services.compare.export.secrets import Secrets
 from services.compare.readers import readers
-from services.compare.readers.base import SLACK, Observation, Reader, Unreadable, Window, error_line
+from services.compare.readers.base import Observation, Reader, Unreadable, Window, error_line
 from services.compare.record import DOCUMENTS as FILE
 
 #: How much of each path is in it.
@@ -39,10 +39,10 @@ def collect(settings: Settings, run: Run, tables: Path, said: Callable[[str], No
     if not wanted:
         return known
     entries = run.entries()
-    window = Window(
+    window = Window.around(
         run.id,
-        min(entry.start for entry in entries) - SLACK,
-        max(entry.start + entry.duration_ms / 1000 for entry in entries) + SLACK,
+        min(entry.start for entry in entries),
+        max(entry.start + entry.duration_ms / 1000 for entry in entries),
         frozenset(entry.trace_id for entry in entries),
     )
     with tempfile.TemporaryDirectory(dir=tables, prefix=".documents-") as work:

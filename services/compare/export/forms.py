@@ -11,7 +11,7 @@ from compose.settings import SignalPath
 from loadtest.runs import RUN_ID
 from services.compare.model import Verdict
 from services.compare.prices import Meter
-from services.compare.record import OUTCOMES, REQUESTS, STRAYS
+from services.compare.record import OBSERVATIONS, OUTCOMES, REQUESTS, STRAYS
 
 #: Version of the archive.
 FORMAT: Final = 1
@@ -19,23 +19,6 @@ CONTENTS: Final = "parallax-run.json"
 #: What an exported run is called.
 SUFFIX: Final = ".parallax.zip"
 
-OBSERVATIONS: Final = pa.schema(
-    [
-        ("path", pa.string()),
-        ("kind", pa.string()),
-        ("service", pa.string()),
-        ("name", pa.string()),
-        ("trace_id", pa.string()),
-        ("id", pa.string()),
-        ("parent_id", pa.string()),
-        ("start", pa.float64()),
-        ("duration_ms", pa.float64()),
-        ("ingested_at", pa.float64()),
-        ("error", pa.bool_()),
-        ("deliveries", pa.int32()),
-        ("units", pa.int64()),
-    ]
-)
 DOCUMENTS: Final = pa.schema([("path", pa.string()), ("trace_id", pa.string()), ("id", pa.string()), ("document", pa.string())])
 
 #: The tables, by member.

@@ -94,6 +94,11 @@ class Window:
     end: float
     traces: frozenset[str] = frozenset()
 
+    @classmethod
+    def around(cls, run: str, first: float, last: float, traces: frozenset[str]) -> Window:
+        """Of a run whose first request was sent at ``first`` and whose last answer came at ``last``."""
+        return cls(run, first - SLACK, last + SLACK, traces)
+
 
 class Reader(Protocol):
     """One backend's public API, read. Not safe for several threads at once; each reader is used by one."""

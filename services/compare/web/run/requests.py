@@ -144,7 +144,7 @@ def requests_href(run_id: str, wanted: Wanted, page: int = 1) -> str:
 
 def trace_href(run_id: str, trace: str) -> str:
     """The page of a request of a run, by its trace id."""
-    return f"{url_for('run.requests', run_id=run_id)}/{trace}"
+    return url_for("request.show", run_id=run_id, trace_id=trace)
 
 
 def is_trace(value: object) -> bool:

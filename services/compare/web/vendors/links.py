@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from flask import g, request
+from flask import g, url_for
 
 from services.compare.web.site import site
 
@@ -18,4 +18,4 @@ def request_address(trace_id: Any, run: Any) -> str | None:
         return None
     if "parallax_runs" not in g:
         g.parallax_runs = frozenset(site().run_ids())
-    return f"{request.script_root}/runs/{run}/requests/{trace_id}" if run in g.parallax_runs else None
+    return url_for("request.show", run_id=run, trace_id=trace_id) if run in g.parallax_runs else None

@@ -15,23 +15,10 @@ A log group's name has slashes, and may begin with one, so it is a parameter and
 
 from __future__ import annotations
 
-from typing import Any
-
-from flask import Blueprint
-
 from services.compare.web.vendors.cloudwatch import groups, metrics, search, tail
-from services.compare.web.vendors.links import request_address
+from services.compare.web.vendors.pages import vendor_blueprint
 
-blueprint = Blueprint("cloudwatch", __name__, url_prefix="/vendors/cloudwatch")
-blueprint.add_url_rule("", "groups", groups.index)
-blueprint.add_url_rule("/streams", "streams", groups.streams)
-blueprint.add_url_rule("/events", "events", groups.events)
-blueprint.add_url_rule("/tail", "tail", tail.show)
-blueprint.add_url_rule("/tail/lines", "tail_lines", tail.lines)
-blueprint.add_url_rule("/search", "search", search.show)
-blueprint.add_url_rule("/metrics", "metrics", metrics.show)
-
-#: The tabs: name, label, endpoint. A further page is a module, a rule above and a line here.
+#: The tabs: name, label, endpoint. A further page is a module, a rule below and a line here.
 TABS = (
     ("groups", "Log groups", "cloudwatch.groups"),
     ("tail", "Tail", "cloudwatch.tail"),
@@ -39,7 +26,11 @@ TABS = (
     ("metrics", "Metrics", "cloudwatch.metrics"),
 )
 
-
-@blueprint.context_processor
-def _context() -> dict[str, Any]:
-    return {"tabs": TABS, "request_address": request_address}
+blueprint = vendor_blueprint("cloudwatch", TABS)
+blueprint.add_url_rule("", "groups", groups.index)
+blueprint.add_url_rule("/streams", "streams", groups.streams)
+blueprint.add_url_rule("/events", "events", groups.events)
+blueprint.add_url_rule("/tail", "tail", tail.show)
+blueprint.add_url_rule("/tail/lines", "tail_lines", tail.lines)
+blueprint.add_url_rule("/search", "search", search.show)
+blueprint.add_url_rule("/metrics", "metrics", metrics.show)

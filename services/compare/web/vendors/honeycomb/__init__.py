@@ -14,23 +14,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from flask import Blueprint
-
 from services.compare.web.vendors.honeycomb import datasets, events, query, traces
-from services.compare.web.vendors.links import request_address
+from services.compare.web.vendors.pages import vendor_blueprint
 
-blueprint = Blueprint("honeycomb", __name__, url_prefix="/vendors/honeycomb")
-blueprint.add_url_rule("", "datasets", datasets.index)
-blueprint.add_url_rule("/datasets/<slug>", "dataset", datasets.show)
-blueprint.add_url_rule("/events", "events", events.show)
-blueprint.add_url_rule("/query", "query", query.show)
-blueprint.add_url_rule("/traces", "traces", traces.find)
-blueprint.add_url_rule("/traces/<trace>", "trace", traces.show)
-blueprint.add_url_rule("/traces/<trace>/raw", "trace_raw", traces.raw_trace)
-
-#: The tabs: name, label, endpoint. A further page is a module, a rule above and a line here.
+#: The tabs: name, label, endpoint. A further page is a module, a rule below and a line here.
 TABS = (
     ("datasets", "Datasets", "honeycomb.datasets"),
     ("events", "Recent events", "honeycomb.events"),
@@ -38,7 +25,11 @@ TABS = (
     ("traces", "Trace", "honeycomb.traces"),
 )
 
-
-@blueprint.context_processor
-def _context() -> dict[str, Any]:
-    return {"tabs": TABS, "request_address": request_address}
+blueprint = vendor_blueprint("honeycomb", TABS)
+blueprint.add_url_rule("", "datasets", datasets.index)
+blueprint.add_url_rule("/datasets/<slug>", "dataset", datasets.show)
+blueprint.add_url_rule("/events", "events", events.show)
+blueprint.add_url_rule("/query", "query", query.show)
+blueprint.add_url_rule("/traces", "traces", traces.find)
+blueprint.add_url_rule("/traces/<trace>", "trace", traces.show)
+blueprint.add_url_rule("/traces/<trace>/raw", "trace_raw", traces.raw_trace)

@@ -12,14 +12,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from flask import Blueprint
-
-from services.compare.web.vendors.links import request_address
+from services.compare.web.vendors.pages import vendor_blueprint
 from services.compare.web.vendors.rollbar import deploys, items, occurrences, reports
 
-blueprint = Blueprint("rollbar", __name__, url_prefix="/vendors/rollbar")
+#: The tabs: name, label, endpoint. A further page is a module, a rule below and a line here.
+TABS = (
+    ("items", "Items", "rollbar.items"),
+    ("occurrences", "Occurrences", "rollbar.occurrences"),
+    ("reports", "Reports", "rollbar.reports"),
+    ("deploys", "Deploys", "rollbar.deploys"),
+)
+
+blueprint = vendor_blueprint("rollbar", TABS)
 blueprint.add_url_rule("", "items", items.index)
 blueprint.add_url_rule("/items/<int:item_id>", "item", items.show)
 blueprint.add_url_rule("/items/<int:item_id>/raw", "item_raw", items.raw_item)
@@ -28,16 +32,3 @@ blueprint.add_url_rule("/occurrences/<int:occurrence_id>", "occurrence", occurre
 blueprint.add_url_rule("/occurrences/<int:occurrence_id>/raw", "occurrence_raw", occurrences.raw_occurrence)
 blueprint.add_url_rule("/reports", "reports", reports.show)
 blueprint.add_url_rule("/deploys", "deploys", deploys.index)
-
-#: The tabs: name, label, endpoint. A further page is a module, a rule above and a line here.
-TABS = (
-    ("items", "Items", "rollbar.items"),
-    ("occurrences", "Occurrences", "rollbar.occurrences"),
-    ("reports", "Reports", "rollbar.reports"),
-    ("deploys", "Deploys", "rollbar.deploys"),
-)
-
-
-@blueprint.context_processor
-def _context() -> dict[str, Any]:
-    return {"tabs": TABS, "request_address": request_address}
