@@ -1,7 +1,18 @@
-"""Rollbar read back: occurrences, newest first, until they are older than the run.
+"""Rollbar read back: occurrences, newest first, until Rollbar took them before the run began.
 
-Wire facts, from Rollbar's API reference ("List all occurrences"): pages of 20, newest first; a read token; on plans without RQL the
-occurrences of a run are found by looking at each one's ``custom``. The time at which Rollbar took an occurrence is not in the answer.
+Wire facts, from Rollbar's API reference ("List all occurrences"): pages of 20, descending by occurrence id, "which is approximately
+descending by timestamp"; a read token; on plans without RQL the occurrences of a run are found by looking at each one's ``custom``.
+From "Timestamps" (Rollbar documentation): the times in answers are those of Rollbar's servers, and what the client gave is
+``metadata.customer_timestamp``. ``metadata.timestamp_ms`` beside it is when the item arrived.
+
+So what an occurrence says of its own time decides nothing: a replay, a retry after an outage or another client's clock may fill pages with
+old times long after the run. Where to stop is told by when Rollbar took an occurrence, for nothing of a run is taken before the run
+began. The work grows with what Rollbar took since then, whatever it holds from before. What remains uncertain:
+
+- how far ids and the times of taking disagree, and this machine's clock and Rollbar's: :data:`APART` is allowed, nobody promises it;
+- whether an occurrence may become visible behind a page of newer ones that was read already: a later look stops at the first page
+  that holds nothing new, and only another ``make compare`` would find it;
+- ``timestamp_ms``, which the reference does not name: where it is absent, ``timestamp`` is taken for the server's time, as documented.
 """
 
 from __future__ import annotations
@@ -14,6 +25,8 @@ from services.compare.readers.base import Batch, Observation, Unreadable, Window
 from services.compare.readers.http import PAGE_TIMEOUT, TIMEOUT, Api
 from services.cruddur.signals import OTEL_SERVICE
 
+#: Seconds by which occurrences may be listed out of the order in which Rollbar took them, or by which its clock is behind this one.
+APART: Final = 120.0
 #: Levels where Rollbar gives them as numbers.
 LEVELS: Final = {10: "debug", 20: "info", 30: "warning", 40: "error", 50: "critical"}
 
@@ -40,20 +53,27 @@ class RollbarReader:
     def read(self, window: Window, wanted: Collection[str] | None) -> Iterator[Batch]:
         if wanted is None:
             self._known.clear()
-        for instances in self._pages():
+        for instances in self._back_to(window.start):
             fresh = [each for each in instances if each["id"] not in self._known]
             self._known |= {each["id"] for each in fresh}
             yield Batch([observation(each, self._documents) for each in fresh])
-            if all(each["timestamp"] < window.start for each in instances) or (wanted is not None and not fresh):
+            if wanted is not None and not fresh:
                 return
 
     def trace(self, trace_id: str, around: float) -> list[Observation]:
-        found = []
+        return [
+            each
+            for instances in self._back_to(around)
+            for instance in instances
+            if (each := observation(instance, document=True)).trace_id == trace_id
+        ]
+
+    def _back_to(self, start: float) -> Iterator[list[dict[str, Any]]]:
+        """Pages, newest first, down to the first that Rollbar took before ``start`` (epoch seconds) as a whole."""
         for instances in self._pages():
-            found += [each for instance in instances if (each := observation(instance, document=True)).trace_id == trace_id]
-            if all(instance["timestamp"] < around - 60 for instance in instances):
-                break
-        return found
+            yield instances
+            if all(taken(each) < start - APART for each in instances):
+                return
 
     def _pages(self) -> Iterator[list[dict[str, Any]]]:
         page = 1
@@ -66,6 +86,12 @@ class RollbarReader:
                 return
             yield instances
             page += 1
+
+
+def taken(instance: Mapping[str, Any]) -> float:
+    """When Rollbar took an occurrence, epoch seconds by its clock, whatever the client's said."""
+    milliseconds = mapping(instance["data"].get("metadata")).get("timestamp_ms")
+    return float(milliseconds / 1000 if isinstance(milliseconds, (int, float)) else instance["timestamp"])
 
 
 def observation(instance: Mapping[str, Any], document: bool = False) -> Observation:
