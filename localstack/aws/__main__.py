@@ -8,7 +8,7 @@ from compose.settings import load_or_exit
 from localstack.aws.app import Application
 from localstack.aws.signature import Verifier
 from localstack.aws.state import State
-from localstack.aws.xray.segments import Limits
+from localstack.aws.xray.segments.validation import Limits
 from localstack.serve import serve
 from localstack.store import StoreError
 

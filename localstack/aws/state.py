@@ -7,20 +7,21 @@ from pathlib import Path
 from localstack.aws import tags
 from localstack.aws.logs.models import SCHEMA as LOGS_SCHEMA
 from localstack.aws.logs.models import LogEventInsert, Logs
-from localstack.aws.xray.configuration import SCHEMA as CONFIGURATION_SCHEMA
+from localstack.aws.xray.account.configuration import SCHEMA as CONFIGURATION_SCHEMA
+from localstack.aws.xray.account.policies import SCHEMA as POLICY_SCHEMA
 from localstack.aws.xray.filters.causes import SCHEMA as CAUSE_SCHEMA
-from localstack.aws.xray.groups import CHANGED_SCHEMA
-from localstack.aws.xray.groups import SCHEMA as GROUP_SCHEMA
-from localstack.aws.xray.index import SCHEMA as INDEX_SCHEMA
-from localstack.aws.xray.insights import SCHEMA as INSIGHT_SCHEMA
+from localstack.aws.xray.filters.groups import CHANGED_SCHEMA
+from localstack.aws.xray.filters.groups import SCHEMA as GROUP_SCHEMA
+from localstack.aws.xray.insights.state import SCHEMA as INSIGHT_SCHEMA
 from localstack.aws.xray.models import XRay
-from localstack.aws.xray.policies import SCHEMA as POLICY_SCHEMA
-from localstack.aws.xray.retrieval import SCHEMA as RETRIEVAL_SCHEMA
-from localstack.aws.xray.sampling import BOOST_SCHEMA
-from localstack.aws.xray.sampling import SCHEMA as SAMPLING_SCHEMA
-from localstack.aws.xray.segments import ID_BITS, INDEXED, LENIENT, Limits, SegmentInsert
-from localstack.aws.xray.segments import SCHEMA as SEGMENT_SCHEMA
-from localstack.aws.xray.spans import SCHEMA as SPAN_SCHEMA
+from localstack.aws.xray.sampling.rules import BOOST_SCHEMA
+from localstack.aws.xray.sampling.rules import SCHEMA as SAMPLING_SCHEMA
+from localstack.aws.xray.segments.storage import ID_BITS, INDEXED, SegmentInsert
+from localstack.aws.xray.segments.storage import SCHEMA as SEGMENT_SCHEMA
+from localstack.aws.xray.segments.validation import LENIENT, Limits
+from localstack.aws.xray.spans.receiving import SCHEMA as SPAN_SCHEMA
+from localstack.aws.xray.spans.retrieval import SCHEMA as RETRIEVAL_SCHEMA
+from localstack.aws.xray.traces.index import SCHEMA as INDEX_SCHEMA
 from localstack.store import Store
 
 APPLICATION = "parallax.aws"

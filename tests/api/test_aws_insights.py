@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 import pytest
 
-from localstack.aws.xray.anomalies import CALM_MINUTES
+from localstack.aws.xray.graphs.forecasts import CALM_MINUTES
 from tests.api.aws_clients import client, refused, segment_id, trace_id
 from tests.api.servers import Vendor, start_vendor
 

@@ -24,7 +24,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.trace import SpanKind
 
 from localstack.aws.xray.responses.otlp import MAX_BYTES
-from localstack.aws.xray.spans import MAX_SPANS
+from localstack.aws.xray.spans.receiving import MAX_SPANS
 from tests.api.aws_clients import client, get_trace, put, segment, summaries, trace_id
 from tests.api.servers import Vendor, start_vendor
 from tests.api.xray_otlp import PROTOBUF, SignedSession, export, new_trace, span, to_cloudwatch_logs, xray_form

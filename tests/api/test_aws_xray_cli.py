@@ -1,5 +1,5 @@
 """``aws xray`` from PyPI's awscli: each of its commands against the local X-Ray in one story, what it answers, and that the
-documented page of members (localstack/aws/xray/offers.py) says of these answers what is so.
+documented page of members (localstack/aws/xray/offers/declared.py) says of these answers what is so.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from localstack.aws.xray.offers import OFFERS, Absent, Constant, Ignored, Refused, offer
-from localstack.aws.xray.offers_markdown import members, render
+from localstack.aws.xray.offers.declared import OFFERS, Absent, Constant, Ignored, Refused, offer
+from localstack.aws.xray.offers.markdown import members, render
 from tests.api.aws_clients import aws_cli
 from tests.api.servers import Vendor, start_vendor
 from tests.api.xray_story import POLICY, REQUESTS, TICKS, Story, operations, tell

@@ -9,7 +9,7 @@ from typing import Any
 import botocore.exceptions
 import pytest
 
-from localstack.aws.xray.traces import PAGE_TRACES
+from localstack.aws.xray.traces.reading import PAGE_TRACES
 from tests.api.aws_clients import client, put, segment, segment_id, summaries, trace_id, w3c_trace_id
 from tests.api.servers import Vendor, start_vendor
 

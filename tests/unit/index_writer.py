@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from localstack.aws.state import State
-from localstack.aws.xray import index
+from localstack.aws.xray.traces import index
 
 TRACES = 6
 START = 1_795_354_000

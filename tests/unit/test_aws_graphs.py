@@ -19,14 +19,14 @@ from hypothesis import strategies as st
 
 from localstack.aws.errors import AwsError
 from localstack.aws.state import State
-from localstack.aws.xray.anomalies import Minute, is_anomalous, judge
-from localstack.aws.xray.documents import StoredDocument
-from localstack.aws.xray.facts import Edge, Node, Service, TraceFacts, facts
-from localstack.aws.xray.graphs import Graph, GraphService
+from localstack.aws.xray.graphs.forecasts import Minute, is_anomalous, judge
+from localstack.aws.xray.graphs.service_graph import Graph, GraphService
+from localstack.aws.xray.graphs.statistics import Statistics
+from localstack.aws.xray.graphs.timeseries import Window, select
 from localstack.aws.xray.models import XRay
 from localstack.aws.xray.responses.graphs import PAGE_BYTES, PAGE_SERVICES, KeptPages
-from localstack.aws.xray.statistics import Statistics
-from localstack.aws.xray.timeseries import Window, select
+from localstack.aws.xray.traces.documents import StoredDocument
+from localstack.aws.xray.traces.facts import Edge, Node, Service, TraceFacts, facts
 
 #: A whole number of windows of 300 seconds since the epoch, and recent enough to be taken for the time in a trace id.
 NOW = 1_795_353_900

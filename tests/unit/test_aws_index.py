@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 
 from compose.settings import ROOT
 from localstack.aws.state import APPLICATION, MEMORY_LIMIT, MIGRATIONS
-from localstack.aws.xray.destinations import Destinations
-from localstack.aws.xray.documents import StoredDocument
-from localstack.aws.xray.facts import Annotation, Edge, Failure, Flags, Http, Node, Service, TraceFacts, facts
-from localstack.aws.xray.index import Index
-from localstack.aws.xray.segments import SegmentInsert
-from localstack.aws.xray.spans import Spans
-from localstack.aws.xray.writing import Segments
+from localstack.aws.xray.account.destinations import Destinations
+from localstack.aws.xray.segments.storage import SegmentInsert
+from localstack.aws.xray.segments.writing import Segments
+from localstack.aws.xray.spans.receiving import Spans
+from localstack.aws.xray.traces.documents import StoredDocument
+from localstack.aws.xray.traces.facts import Annotation, Edge, Failure, Flags, Http, Node, Service, TraceFacts, facts
+from localstack.aws.xray.traces.index import Index
 from localstack.store import Store
 from tests.waiting import until
 
@@ -273,7 +273,7 @@ _numbers = iter(range(1, 1 << 30))
 @given(st.lists(_traces(), min_size=1, max_size=3), st.data())
 def test_index_equals_facts(shared: Store, traces: list[list[dict[str, Any]]], data: st.DataObject) -> None:
     """Whatever hangs together with whatever, in whatever order and in however many commits it comes, with refreshes between."""
-    segments, index = Segments(shared, Spans(shared, Destinations(shared, "us-east-1"))), Index(shared)
+    segments, index = Segments(shared, Spans(shared, Destinations(shared, "us-east-1")).tables), Index(shared)
     documents = []
     ids = set()
     for trace in traces:
@@ -295,7 +295,7 @@ def test_a_trace_that_cannot_be_derived_holds_up_no_other(tmp_path: Path, caplog
     """As a document that a bug let in: what stands in the table is no JSON."""
     store = open_store(tmp_path / "aws.duckdb")
     trace_ids = [f"1-{NOW:08x}-{number:024x}" for number in range(20)]
-    segments, index = Segments(store, Spans(store, Destinations(store, "us-east-1"))), Index(store)
+    segments, index = Segments(store, Spans(store, Destinations(store, "us-east-1")).tables), Index(store)
     one = {"name": "n", "id": "a" * 16, "start_time": NOW, "end_time": NOW + 1}
     assert segments.put([json.dumps(one | {"trace_id": trace_id}) for trace_id in trace_ids]) == []
     store.transact(lambda db: db.execute("UPDATE segment SET document = '{' WHERE trace_id = ?", [trace_ids[7]]))
@@ -311,7 +311,7 @@ def test_a_trace_that_cannot_be_derived_holds_up_no_other(tmp_path: Path, caplog
 def test_documents_that_do_not_fit_into_memory_together_are_indexed(tmp_path: Path) -> None:
     """Documents of one trace and their subsegments, in a database that has less memory than DuckDB reads of either at a time."""
     store = Store(tmp_path / "aws.duckdb", APPLICATION, MIGRATIONS, memory_limit="64MB", inserts={"segment": SegmentInsert()})
-    segments = Segments(store, Spans(store, Destinations(store, "us-east-1")))
+    segments = Segments(store, Spans(store, Destinations(store, "us-east-1")).tables)
     trace_id = f"1-{NOW:08x}-{'7':0>24}"
     for first in range(0, 1000, 50):
         documents = []
@@ -330,7 +330,7 @@ def test_documents_that_do_not_fit_into_memory_together_are_indexed(tmp_path: Pa
 
 def test_what_no_longer_grows_is_indexed_without_a_reading(tmp_path: Path) -> None:
     store = open_store(tmp_path / "aws.duckdb")
-    segments, index = Segments(store, Spans(store, Destinations(store, "us-east-1"))), Index(store)
+    segments, index = Segments(store, Spans(store, Destinations(store, "us-east-1")).tables), Index(store)
     index.watch()
     segments.put([json.dumps({"name": "n", "id": "a" * 16, "trace_id": f"1-{NOW:08x}-{0:024x}", "start_time": NOW, "end_time": NOW})])
     until(lambda: store.read("SELECT count(*) FROM xray_trace") == [(1,)], 30, "the trace to be in the index")

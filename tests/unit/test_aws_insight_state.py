@@ -11,9 +11,9 @@ import orjson
 import pytest
 
 from localstack.aws.state import State
-from localstack.aws.xray.anomalies import CALM_MINUTES, MINUTE
-from localstack.aws.xray.filters import FilterError
-from localstack.aws.xray.insights import RETENTION_SECONDS, Impact, Insight, Insights, events
+from localstack.aws.xray.filters.errors import FilterError
+from localstack.aws.xray.graphs.forecasts import CALM_MINUTES, MINUTE
+from localstack.aws.xray.insights.state import RETENTION_SECONDS, Impact, Insight, Insights, events
 from tests.api.aws_clients import segment_id, trace_id
 
 #: Minutes are counted from here.

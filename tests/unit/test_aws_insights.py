@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compose.settings import ROOT
-from localstack.aws.xray import anomalies
-from localstack.aws.xray.anomalies import CALM_MINUTES, MINUTE, Anomaly, Minute, find, incidents, is_anomalous, tail
-from localstack.aws.xray.facts import Service
+from localstack.aws.xray.graphs.forecasts import CALM_MINUTES, MIN_FAULTS, MIN_REQUESTS, MINUTE, Minute, is_anomalous, tail
+from localstack.aws.xray.insights.anomalies import Anomaly, Incident, find, incidents
+from localstack.aws.xray.traces.facts import Service
 
 SERVICE = Service("api")
 
@@ -61,8 +61,8 @@ def test_a_rate_that_rises_only_a_little_needs_enough_requests_to_be_seen() -> N
 
 
 def test_few_requests_say_nothing() -> None:
-    assert find(SERVICE, minutes(*[(60, 0)] * 60, *[(anomalies.MIN_REQUESTS - 1,) * 2] * 30)) == []
-    assert find(SERVICE, minutes(*[(10_000, 0)] * 60, (10, anomalies.MIN_FAULTS - 1))) == []
+    assert find(SERVICE, minutes(*[(60, 0)] * 60, *[(MIN_REQUESTS - 1,) * 2] * 30)) == []
+    assert find(SERVICE, minutes(*[(10_000, 0)] * 60, (10, MIN_FAULTS - 1))) == []
 
 
 @pytest.mark.parametrize(("calm", "expected"), [(CALM_MINUTES - 1, 1), (CALM_MINUTES, 2)])
@@ -123,7 +123,7 @@ def test_anomalies_are_apart_in_order_and_of_anomalous_minutes(counts: list[tupl
         assert after.start >= before.end + CALM_MINUTES * MINUTE
     for one in found:
         first, last = series[one.start // MINUTE], series[one.end // MINUTE - 1]
-        assert min(first.faults, last.faults) >= anomalies.MIN_FAULTS
+        assert min(first.faults, last.faults) >= MIN_FAULTS
         assert one.faults <= sum(minute.faults for minute in series if one.start <= minute.start < one.end)
 
 
@@ -135,7 +135,7 @@ def calls(*pairs: str) -> set[tuple[Service, Service]]:
     return {(Service(pair[0]), Service(pair[1])) for pair in pairs}
 
 
-def names(found: list[anomalies.Incident]) -> list[str]:
+def names(found: list[Incident]) -> list[str]:
     return ["".join(one.service.name for one in incident.anomalies) for incident in found]
 
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from localstack.aws.state import State
-from localstack.aws.xray.quotas import ANOMALIES_WANTED, boost_rate, shares
-from localstack.aws.xray.sampling import BOOST_SECONDS, CLIENT_SECONDS, QUOTA_SECONDS, Sampling
+from localstack.aws.xray.sampling.quotas import ANOMALIES_WANTED, boost_rate, shares
+from localstack.aws.xray.sampling.rules import BOOST_SECONDS, CLIENT_SECONDS, QUOTA_SECONDS, Sampling
 
 DEMANDS = st.dictionaries(st.text("abcdef0123456789", min_size=1, max_size=4), st.integers(0, 1000), min_size=1, max_size=30)
 

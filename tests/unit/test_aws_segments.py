@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from localstack.aws.state import State
-from localstack.aws.xray.segments import RETENTION_SECONDS, Limits, Rejected, Segment, id_time, parse
+from localstack.aws.xray.segments.validation import RETENTION_SECONDS, Limits, Rejected, Segment, id_time, parse
 
 NOW = 1_795_354_123.5
 

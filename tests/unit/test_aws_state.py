@@ -11,8 +11,8 @@ import duckdb
 import pytest
 
 from localstack.aws.state import APPLICATION, MIGRATIONS, State
-from localstack.aws.xray.segments import ID_BITS, INDEXED
-from localstack.aws.xray.traces import SummaryQuery
+from localstack.aws.xray.segments.storage import ID_BITS, INDEXED
+from localstack.aws.xray.traces.reading import SummaryQuery
 from localstack.store import Store
 
 TRACE = "1-6b02ee0b-536effe739ae0731fac41d6c"

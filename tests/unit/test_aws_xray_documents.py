@@ -9,7 +9,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localstack.aws.xray.documents import StoredDocument, Tree, assemble, walk
+from localstack.aws.xray.traces.assembly import Tree, assemble, walk
+from localstack.aws.xray.traces.documents import StoredDocument
 from tests.unit.xray_documents import stored, subsegment
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from localstack.aws.xray.documents import StoredDocument
-from localstack.aws.xray.facts import (
+from localstack.aws.xray.traces.documents import StoredDocument
+from localstack.aws.xray.traces.facts import (
     MAX_ANNOTATIONS,
     Annotation,
     Edge,

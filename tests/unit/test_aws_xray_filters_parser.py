@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from localstack.aws.xray.filters import FilterError, parse
-from localstack.aws.xray.filters.parser import MAX_CHARACTERS, MAX_DEPTH, MAX_TERMS
+from localstack.aws.xray.filters.errors import FilterError
+from localstack.aws.xray.filters.parser import MAX_CHARACTERS, MAX_DEPTH, MAX_TERMS, parse
 from localstack.aws.xray.filters.syntax import (
     And,
     Annotation,

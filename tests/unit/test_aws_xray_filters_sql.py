@@ -13,11 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from localstack.aws.state import State
-from localstack.aws.xray.documents import StoredDocument
-from localstack.aws.xray.facts import facts
-from localstack.aws.xray.filters import FilterError, compile, parse
+from localstack.aws.xray.filters.compilation import compile
+from localstack.aws.xray.filters.errors import FilterError
+from localstack.aws.xray.filters.parser import parse
 from localstack.aws.xray.filters.syntax import And, Or, write
-from localstack.aws.xray.rootcauses import root_causes
+from localstack.aws.xray.traces.documents import StoredDocument
+from localstack.aws.xray.traces.facts import facts
+from localstack.aws.xray.traces.rootcauses import root_causes
 from tests.unit import xray_filter_expressions
 from tests.unit.xray_filter_aiming import aimed
 from tests.unit.xray_filter_evaluation import evaluate

@@ -16,15 +16,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from localstack.aws.xray import otlp, segments, stacktraces
-from localstack.aws.xray.spandocuments import attributes_of, of_segment, of_span
+from localstack.aws.xray.segments import validation
+from localstack.aws.xray.spans import conversion, stacktraces
+from localstack.aws.xray.spans.documents import attributes_of, of_segment, of_span
 from tests.api.xray_otlp import attributes, new_trace, span
 
 NOW = time.time()
 
 
 def documents(sent: Span, **resource: Any) -> list[dict[str, Any]]:
-    return otlp.documents(of_span(sent, {"service.name": "Cruddur"} | resource, {}))
+    return conversion.documents(of_span(sent, {"service.name": "Cruddur"} | resource, {}))
 
 
 def document(sent: Span, **resource: Any) -> dict[str, Any]:
@@ -130,8 +131,8 @@ def test_any_span_makes_valid_segments(
     sent.status.code = status
     sent.events.add(name="exception", attributes=attributes(said))
     sent.links.add(trace_id=b"\1" * 16, span_id=b"\2" * 8, attributes=attributes(said))
-    for made in otlp.documents(of_span(sent, attributes_of(attributes(resource)), {})):
-        assert isinstance(segments.parse(json.dumps(made), NOW), segments.Segment)
+    for made in conversion.documents(of_span(sent, attributes_of(attributes(resource)), {})):
+        assert isinstance(validation.parse(json.dumps(made), NOW), validation.Segment)
         assert "in_progress" not in made
         # And back: a span for each.
         (back,) = of_segment(json.loads(json.dumps(made)))

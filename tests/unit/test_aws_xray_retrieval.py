@@ -14,8 +14,8 @@ import pyarrow as pa
 import pytest
 
 from localstack.aws.state import State
-from localstack.aws.xray import otlp
-from localstack.aws.xray.retrieval import PAGE_BYTES, PAGE_SPANS, Format, Retrieval, TracePart
+from localstack.aws.xray.spans import conversion
+from localstack.aws.xray.spans.retrieval import PAGE_BYTES, PAGE_SPANS, Format, Retrieval, TracePart
 from tests.api.aws_clients import segment_id, trace_id
 
 NOW = float(int(time.time()))
@@ -115,4 +115,4 @@ def test_each_span_is_on_one_page_whatever_it_came_as(state: State) -> None:
 
 
 def _segments(spans: list[dict[str, Any]]) -> list[str]:
-    return [orjson.dumps(document).decode() for one in spans for document in otlp.documents(one)]
+    return [orjson.dumps(document).decode() for one in spans for document in conversion.documents(one)]

@@ -7,16 +7,9 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localstack.aws.xray.documents import StoredDocument
-from localstack.aws.xray.facts import Service
-from localstack.aws.xray.rootcauses import (
-    MAX_CAUSES,
-    CauseEntity,
-    CauseException,
-    CauseService,
-    RootCause,
-    root_causes,
-)
+from localstack.aws.xray.traces.documents import StoredDocument
+from localstack.aws.xray.traces.facts import Service
+from localstack.aws.xray.traces.rootcauses import MAX_CAUSES, CauseEntity, CauseException, CauseService, RootCause, root_causes
 from tests.unit.xray_documents import stored, subsegment
 
 

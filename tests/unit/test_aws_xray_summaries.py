@@ -9,8 +9,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localstack.aws.xray.documents import StoredDocument
-from localstack.aws.xray.summaries import summarize
+from localstack.aws.xray.traces.documents import StoredDocument
+from localstack.aws.xray.traces.summaries import summarize
 from tests.api.aws_answers import check, service_model
 from tests.unit.xray_documents import TRACE, stored, subsegment
 

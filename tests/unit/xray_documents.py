@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from localstack.aws.xray.documents import StoredDocument
+from localstack.aws.xray.traces.documents import StoredDocument
 
 TRACE = "1-6b02ee0b-536effe739ae0731fac41d6c"
 

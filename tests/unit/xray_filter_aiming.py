@@ -9,12 +9,12 @@ from typing import Any, cast
 
 import orjson
 
-from localstack.aws.xray.facts import Service, TraceFacts
 from localstack.aws.xray.filters import syntax
 from localstack.aws.xray.filters.keywords import IN_SCOPE, KINDS, Scope
 from localstack.aws.xray.filters.syntax import Annotation, CauseElement, Compare, Expression, Has, Keyword, Operator, ServiceId
-from localstack.aws.xray.rootcauses import RootCauses
-from localstack.aws.xray.summaries import root_cause
+from localstack.aws.xray.traces.facts import Service, TraceFacts
+from localstack.aws.xray.traces.rootcauses import RootCauses
+from localstack.aws.xray.traces.summaries import root_cause
 from tests.unit.xray_filter_evaluation import Evaluation, elements, of_trace
 
 

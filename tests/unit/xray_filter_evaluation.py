@@ -10,11 +10,11 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from localstack.aws.xray.facts import Edge, Node, TraceFacts
 from localstack.aws.xray.filters import syntax
 from localstack.aws.xray.filters.syntax import Expression
-from localstack.aws.xray.rootcauses import RootCause, RootCauses
-from localstack.aws.xray.summaries import root_cause
+from localstack.aws.xray.traces.facts import Edge, Node, TraceFacts
+from localstack.aws.xray.traces.rootcauses import RootCause, RootCauses
+from localstack.aws.xray.traces.summaries import root_cause
 
 Values = Callable[[str], Iterable[Any]]
 

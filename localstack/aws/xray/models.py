@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from localstack.aws.xray.destinations import Destinations
-from localstack.aws.xray.encryption import Encryption
+from localstack.aws.xray.account.destinations import Destinations
+from localstack.aws.xray.account.encryption import Encryption
+from localstack.aws.xray.account.policies import Policies
+from localstack.aws.xray.filters.groups import Groups
 from localstack.aws.xray.filters.selecting import Filters
-from localstack.aws.xray.graphs import Graphs
-from localstack.aws.xray.groups import Groups
-from localstack.aws.xray.index import Index
-from localstack.aws.xray.insights import Insights
-from localstack.aws.xray.policies import Policies
-from localstack.aws.xray.retrieval import Retrievals
-from localstack.aws.xray.sampling import Sampling
-from localstack.aws.xray.segments import LENIENT, Limits
-from localstack.aws.xray.spans import Spans
-from localstack.aws.xray.timeseries import TimeSeries
-from localstack.aws.xray.traces import Traces
-from localstack.aws.xray.writing import Segments
+from localstack.aws.xray.graphs.service_graph import Graphs
+from localstack.aws.xray.graphs.timeseries import TimeSeries
+from localstack.aws.xray.insights.state import Insights
+from localstack.aws.xray.sampling.rules import Sampling
+from localstack.aws.xray.segments.validation import LENIENT, Limits
+from localstack.aws.xray.segments.writing import Segments
+from localstack.aws.xray.spans.receiving import Spans
+from localstack.aws.xray.spans.retrieval import Retrievals
+from localstack.aws.xray.traces.index import Index
+from localstack.aws.xray.traces.reading import Traces
 from localstack.store import Store
 
 
@@ -27,7 +27,7 @@ class XRay:
         self.store = store
         self.destinations = Destinations(store, region)
         self.spans = Spans(store, self.destinations)
-        self.segments = Segments(store, self.spans, limits)
+        self.segments = Segments(store, self.spans.tables, limits)
         self.index = Index(store)
         self.sampling = Sampling(store, region)
         self.groups = Groups(store, region)

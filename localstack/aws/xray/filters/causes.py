@@ -1,6 +1,6 @@
 """Root causes in tables, so that SQL can decide what an expression says of them. Filled when one asks.
 
-Root causes are found in Python (:mod:`localstack.aws.xray.rootcauses`) from a trace's documents, at some 10,000 traces a second:
+Root causes are found in Python (:mod:`localstack.aws.xray.traces.rootcauses`) from a trace's documents, at some 10,000 traces a second:
 too slow for each query and too dear for each writer, who may never ask. So the first query with a ``rootcause`` clause pays for
 the traces in its range, a part at a time, and later ones only for what came since.
 """
@@ -17,9 +17,9 @@ import orjson
 import pyarrow as pa
 
 from localstack.aws.xray.filters.syntax import CauseKind
-from localstack.aws.xray.reading import Documents
-from localstack.aws.xray.rootcauses import RootCause, root_causes
-from localstack.aws.xray.summaries import root_cause
+from localstack.aws.xray.traces.documents import Documents
+from localstack.aws.xray.traces.rootcauses import RootCause, root_causes
+from localstack.aws.xray.traces.summaries import root_cause
 from localstack.store import Store, registered
 
 SCHEMA = (

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from localstack.aws.xray.filters import Condition, compile
 from localstack.aws.xray.filters.causes import RootCauseTables
-from localstack.aws.xray.groups import Groups
-from localstack.aws.xray.index import Index
+from localstack.aws.xray.filters.compilation import compile
+from localstack.aws.xray.filters.groups import Groups
+from localstack.aws.xray.filters.sql import Condition
+from localstack.aws.xray.traces.index import Index
 from localstack.store import Store
 
 
@@ -18,7 +19,7 @@ class Filters:
         self._causes = RootCauseTables(store)
 
     def condition(self, expression: str, *, prefix: str = "filter", began: tuple[float, float] | None = None) -> Condition:
-        """What an expression says, as a condition over a row of ``xray_trace t``; see :func:`localstack.aws.xray.filters.compile`.
+        """What an expression says, as a condition over a row of ``xray_trace t``; see ``compilation.compile``.
 
         The index is up to date afterwards, and has what the condition needs. Raises FilterError.
         """

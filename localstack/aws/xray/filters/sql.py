@@ -31,7 +31,7 @@ from localstack.aws.xray.filters.syntax import (
     ServiceId,
     read_patterns,
 )
-from localstack.aws.xray.summaries import CLIENT_TYPE
+from localstack.aws.xray.traces.summaries import CLIENT_TYPE
 
 #: Lookups of one scope that are made one by one.
 SEPARATE_LOOKUPS = 2

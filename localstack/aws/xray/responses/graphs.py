@@ -13,13 +13,13 @@ import orjson
 
 from localstack.aws.errors import AwsError
 from localstack.aws.tokens import make_token, read_token
-from localstack.aws.xray import segments
-from localstack.aws.xray.graphs import Graph, GraphEdge, GraphService, TraceCondition
+from localstack.aws.xray.graphs.service_graph import Graph, GraphEdge, GraphService, TraceCondition
+from localstack.aws.xray.graphs.statistics import Histogram, Statistics
+from localstack.aws.xray.graphs.timeseries import ALL_EDGES, HISTORY_SECONDS, PERIODS, Window, select
 from localstack.aws.xray.models import XRay
 from localstack.aws.xray.responses.common import Handler, Members
-from localstack.aws.xray.statistics import Histogram, Statistics
-from localstack.aws.xray.summaries import service_id
-from localstack.aws.xray.timeseries import ALL_EDGES, HISTORY_SECONDS, PERIODS, Window, select
+from localstack.aws.xray.segments import validation
+from localstack.aws.xray.traces.summaries import service_id
 
 #: GetServiceGraph: "Time range cannot be longer than 6 hours", as the console's map has it.
 MAX_GRAPH_SECONDS = 6 * 3600
@@ -116,7 +116,7 @@ class GraphResponses:
         if not trace_ids:
             raise AwsError("InvalidRequestException", "TraceIds must hold at least one trace id")
         for trace_id in trace_ids:
-            if not segments.TRACE_ID.fullmatch(trace_id):
+            if not validation.TRACE_ID.fullmatch(trace_id):
                 raise AwsError(
                     "InvalidRequestException", f"Invalid trace id '{trace_id}': 1-<8 hexadecimal digits>-<24 hexadecimal digits> expected"
                 )

@@ -7,11 +7,11 @@ from typing import Any
 
 from localstack.aws.errors import AwsError
 from localstack.aws.tokens import make_token, read_token
-from localstack.aws.xray.graphs import GraphService
-from localstack.aws.xray.insights import RETENTION_SECONDS, Event, Impact, Insight, events
+from localstack.aws.xray.graphs.service_graph import GraphService
+from localstack.aws.xray.insights.state import RETENTION_SECONDS, Event, Impact, Insight, events
 from localstack.aws.xray.models import XRay
 from localstack.aws.xray.responses.common import Handler, Members, page
-from localstack.aws.xray.summaries import service_id
+from localstack.aws.xray.traces.summaries import service_id
 
 #: The largest pages: of MaxResults in the service model.
 MAX_SUMMARIES = 100

@@ -11,7 +11,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from localstack import encoding, otlp
 from localstack.aws.errors import AwsError
 from localstack.aws.xray.models import XRay
-from localstack.aws.xray.spans import TooMuch, WrongDestination
+from localstack.aws.xray.spans.receiving import TooMuch, WrongDestination
 
 PATH = "/v1/traces"
 

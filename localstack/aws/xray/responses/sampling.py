@@ -8,7 +8,7 @@ from localstack.aws.errors import AwsError
 from localstack.aws.tokens import make_token, read_token
 from localstack.aws.xray.models import XRay
 from localstack.aws.xray.responses.common import PAGE_ENTRIES, Handler, Members, page, read_tags
-from localstack.aws.xray.sampling import Rule
+from localstack.aws.xray.sampling.rules import Rule
 
 
 def mend_statistics(members: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from localstack.aws.errors import AwsError
 from localstack.aws.xray.models import XRay
 from localstack.aws.xray.responses.common import Handler, Members
-from localstack.aws.xray.traces import Sampling, SummaryQuery
+from localstack.aws.xray.traces.reading import Sampling, SummaryQuery
 
 
 class TraceResponses:

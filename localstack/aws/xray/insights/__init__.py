@@ -1,0 +1,1 @@
+"""Insights: incidents in the fault rates of a group's services."""

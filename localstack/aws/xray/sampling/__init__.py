@@ -1,0 +1,1 @@
+"""Sampling: rules, and the targets that divide them among their clients."""

@@ -1,0 +1,1 @@
+"""Segment documents: what makes one valid, how it is stored."""

@@ -1,0 +1,1 @@
+"""Traces: put together from segment documents, indexed, summarized, read back."""
