@@ -24,6 +24,7 @@ from services.compare.paths import SAMPLED_KINDS
 from services.compare.prices import Meter
 from services.compare.readers.base import Observation
 from services.compare.report import Report
+from services.compare.undeclared import Found
 from services.compare.verdicts import Comparison
 from services.cruddur import seed as seeded
 from services.cruddur.signals import Outcome, Route, Signal, expected
@@ -52,6 +53,7 @@ def make_run(
     observations: Iterable[Observation] | None = None,
     meters: Mapping[tuple[SignalPath | None, Meter], int] | None = None,
     why: Callable[[Finding], str] | None = None,
+    beside: Found | None = None,
     seed: int = 1,
     compared: bool = True,
 ) -> Run:
@@ -64,7 +66,16 @@ def make_run(
     if compared:
         comparison = Comparison(run, made, paths)
         comparison.add([*strays, *(_observed(made, paths, spoil) if observations is None else observations)])
-        _keep(written, comparison, made, {path: PathState() for path in paths} | dict(states or {}), metrics, meters or {}, why or _why)
+        _keep(
+            written,
+            comparison,
+            made,
+            {path: PathState() for path in paths} | dict(states or {}),
+            metrics,
+            meters or {},
+            why or _why,
+            beside,
+        )
     return open_run(written.folder)
 
 
@@ -172,6 +183,7 @@ def _keep(
     metrics: Sequence[MetricTotal],
     meters: Mapping[tuple[SignalPath | None, Meter], int],
     why: Callable[[Finding], str],
+    beside: Found | None,
 ) -> None:
     judgement = comparison.judge(states)
     report = Report(
@@ -186,5 +198,5 @@ def _keep(
         seconds=0.5,
         meters=meters,
     )
-    record.keep(run.folder, comparison, entries, report)
+    record.keep(run.folder, comparison, entries, report, beside)
     comparison.close()

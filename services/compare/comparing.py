@@ -6,7 +6,7 @@ report = compare(settings, run)
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -15,13 +15,17 @@ from loadtest.ledger import LedgerEntry
 from loadtest.runs import Manifest, Run, RunError
 from services.compare import prices, record
 from services.compare.evidence import Evidence
+from services.compare.model import PathState
 from services.compare.prices import Meter
 from services.compare.readers import metric_readers, readers
-from services.compare.readers.base import Reader
+from services.compare.readers.base import Reader, Window
+from services.compare.readers.honeycomb import HoneycombReader
 from services.compare.readers.metrics import MetricReader
 from services.compare.readers.xray import XRayReader
 from services.compare.report import Report
+from services.compare.sample import Sample
 from services.compare.settle import Look, settle
+from services.compare.undeclared import Found, chosen, undeclared
 from services.compare.verdicts import Comparison
 from services.cruddur.signals import METRICS, Outcome, Route
 
@@ -42,11 +46,12 @@ def compare(settings: Settings, run: Run, looked: Callable[[Look], None] = lambd
     paths, replayed = frozenset(run.manifest.paths), run.manifest.replay_of is not None
     # Closed whatever happens: what it spilled to the disk goes with it.
     with closing(Comparison(run.id, entries, paths, replayed=replayed)) as comparison:
-        sources = readers(settings, paths, comparison.keys(SignalPath.HONEYCOMB_OTLP))
+        sample = Sample(chosen(entries))
+        sources = readers(settings, paths, comparison.keys(SignalPath.HONEYCOMB_OTLP), documents=sample.traces)
         totals = metric_readers(settings, paths)
         settled = settle(
             comparison,
-            sources,
+            [sample.listening(reader) for reader in sources],
             totals,
             expected_totals(entries),
             settings.settle,
@@ -72,10 +77,19 @@ def compare(settings: Settings, run: Run, looked: Callable[[Look], None] = lambd
             meters=billed(sources, totals),
         )
         try:
-            record.keep(run.folder, comparison, entries, report)
+            record.keep(run.folder, comparison, entries, report, beside(settings, sample, entries, settled.states))
         except OSError as error:
             raise RunError(f"the record of run {run.id} cannot be written ({error}); make room below STATE_DIR, then again") from error
     return report
+
+
+def beside(settings: Settings, sample: Sample, entries: Sequence[LedgerEntry], states: Mapping[SignalPath, PathState]) -> Found:
+    """What arrived of the sample beside what is declared, on the paths that could be read."""
+    some = [entry for entry in entries if entry.trace_id in sample.traces]
+    readable = [path for path, state in states.items() if state.unreadable is None]
+    if SignalPath.HONEYCOMB_OTLP in readable:
+        sample.ask(HoneycombReader(settings, (), documents=True), Window.of(some))
+    return undeclared(some, sample.observations(), len(entries), readable, sample.reasons)
 
 
 def billed(sources: Sequence[Reader], totals: Sequence[MetricReader]) -> dict[tuple[SignalPath | None, Meter], int]:

@@ -6,7 +6,7 @@ Below the run's folder (``<STATE_DIR>/runs/<run id>/``):
     the report document of :meth:`services.compare.report.Report.document` without its lists of findings and strays, beside ``version``,
     ``made`` (epoch seconds) and ``folder``, the name of the folder with the tables. Replaced at once: a reader sees one record or the next.
 ``record-<hex>/``
-    four tables in Parquet, readable by anything that reads Parquet:
+    five tables in Parquet, readable by anything that reads Parquet:
 
     ================  ================================================================================================================
     requests          the ledger: sequence, trace_id, method, route, target, outcome, status, start (epoch seconds), duration_ms,
@@ -16,6 +16,9 @@ Below the run's folder (``<STATE_DIR>/runs/<run id>/``):
     outcomes          one row a request and path: sequence, path, verdict, duration_ms, visible_s, error, units, absent, extra (lists
                       of words), why (empty where it is as expected)
     strays            path, what, trace_id, id, why
+    undeclared        path, kind, place, name, documents, requests, example, trace_id, same_as (a list): what arrived beside what is
+                      declared (:mod:`services.compare.undeclared`). ``undeclared`` of ``record.json`` says of how many requests and
+                      documents; a record that was made before there was such a table has neither
     ================  ================================================================================================================
 
     record = Record.open(run.folder)
@@ -43,6 +46,7 @@ import pyarrow.parquet as pq
 from loadtest.ledger import LedgerEntry
 from loadtest.runs import IMPORTED
 from services.compare.report import Report
+from services.compare.undeclared import Found
 from services.compare.verdicts import Comparison
 
 #: Version of the form described above. A newer one is refused, an older one is told apart by it.
@@ -52,6 +56,8 @@ RECORD: Final = "record.json"
 _FOLDER: Final = re.compile(r"record-[0-9a-f]{8}")
 #: The vendors' own records, which an export collects (:mod:`services.compare.export.documents`).
 DOCUMENTS: Final = "documents.parquet"
+#: What arrived beside what is declared.
+UNDECLARED_TABLE: Final = "undeclared.parquet"
 TABLES: Final = ("requests", "observations", "outcomes", "strays")
 
 REQUESTS: Final = pa.schema(
@@ -106,12 +112,28 @@ STRAYS: Final = pa.schema(
 )
 
 
+UNDECLARED: Final = pa.schema(
+    [
+        ("path", pa.string()),
+        ("kind", pa.string()),
+        ("place", pa.string()),
+        ("name", pa.string()),
+        ("documents", pa.int64()),
+        ("requests", pa.int64()),
+        ("example", pa.string()),
+        ("trace_id", pa.string()),
+        ("same_as", pa.list_(pa.string())),
+    ]
+)
+
+
 class NoRecord(Exception):
     """A run that has no record, or one that cannot be read. The message is one line that ends with the next command."""
 
 
-def keep(folder: Path, comparison: Comparison, entries: Sequence[LedgerEntry], report: Report) -> None:
-    """Write the record of a run that was just judged into its folder, in place of an older one. Raises OSError."""
+def keep(folder: Path, comparison: Comparison, entries: Sequence[LedgerEntry], report: Report, undeclared: Found | None = None) -> None:
+    """Write the record of a run that was just judged into its folder, in place of an older one. ``undeclared``: where it was looked for.
+    Raises OSError."""
     tables = folder / f"record-{secrets.token_hex(4)}"
     tables.mkdir()
     # A page that has just opened the record in place may still read it.
@@ -123,6 +145,10 @@ def keep(folder: Path, comparison: Comparison, entries: Sequence[LedgerEntry], r
         strays = pa.Table.from_pylist([asdict(stray) for stray in report.judgement.strays], schema=STRAYS)
         _write(tables / "strays.parquet", STRAYS, strays.to_batches())
         about = {key: value for key, value in report.document().items() if key not in ("not_as_expected", "strays")}
+        if undeclared is not None:
+            beside = pa.Table.from_pylist([asdict(row) for row in undeclared.rows], schema=UNDECLARED)
+            _write(tables / UNDECLARED_TABLE, UNDECLARED, beside.to_batches())
+            about["undeclared"] = undeclared.document()
         written = {"version": VERSION, "made": round(time.time(), 6), "folder": tables.name, **about}
         draft = tables / RECORD
         draft.write_text(json.dumps(written, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
@@ -181,6 +207,13 @@ class Record:
         for name in TABLES:
             path = str(folder / str(document["folder"]) / f"{name}.parquet").replace("'", "''")
             self._db.execute(f"CREATE VIEW {name} AS FROM read_parquet('{path}')")
+        beside = folder / str(document["folder"]) / UNDECLARED_TABLE
+        if beside.exists():
+            path = str(beside).replace("'", "''")
+            self._db.execute(f"CREATE VIEW undeclared AS FROM read_parquet('{path}')")
+        else:
+            self._db.register("nothing_undeclared", UNDECLARED.empty_table())
+            self._db.execute("CREATE TABLE undeclared AS FROM nothing_undeclared")
         # Once a run was exported, the vendors' own records are there, too.
         collected = folder / str(document["folder"]) / DOCUMENTS
         self.has_documents = collected.exists()
@@ -209,7 +242,7 @@ class Record:
         return float(self.document["made"])
 
     def rows(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[dict[str, Any]]:
-        """The rows of a query over the four tables, each as a dictionary by column."""
+        """The rows of a query over the tables, each as a dictionary by column."""
         cursor = self._cursor().execute(sql, parameters)
         names = [column[0] for column in cursor.description or ()]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]

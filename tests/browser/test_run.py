@@ -52,6 +52,23 @@ def test_from_the_matrix_to_one_lost_request(page: Page, run: RealRun) -> None:
     expect(page.get_by_text("the process xray-daemon was away").first).to_be_visible()
 
 
+def test_what_an_sdk_and_an_exporter_added_is_found_on_every_path(page: Page, run: RealRun) -> None:
+    """From the vendors' own records of a real run: Honeycomb's columns, X-Ray's documents, log events, occurrences."""
+    page.goto(run.url("/attributes"))
+    for path, name, same in (
+        ("honeycomb/otlp", "telemetry.sdk.version", ""),
+        ("xray/sdk", "http.response.status", "http.response.status_code"),
+        ("xray/otlp", "sql.database_type", ""),
+        ("cloudwatch/otlp", "severity_text", ""),
+        ("rollbar/sdk", "notifier.name", ""),
+    ):
+        page.get_by_role("list", name="Names of each path").get_by_role("link", name=path).click()
+        expect(page).to_have_url(run.url(f"/attributes?path={path}#beside"))
+        table = page.get_by_role("region", name=f"What {path} has beside what is declared")
+        row = table.get_by_role("row").filter(has=page.get_by_role("rowheader", name=name, exact=False)).first
+        expect(row).to_contain_text(same or name)
+
+
 def test_plots_are_drawn_and_have_a_table(page: Page, run: RealRun) -> None:
     page.goto(run.url())
     figures = page.get_by_role("figure")

@@ -30,6 +30,8 @@ from services.compare.export.secrets import REMOVED, Secrets
 from services.compare.export.writing import export
 from services.compare.readers.base import Observation
 from services.compare.record import Record
+from services.compare.undeclared import Found, Looked, Undeclared
+from services.compare.web.app import create_app
 from services.cruddur.signals import Outcome, Route
 from tests.api.servers import hermetic_settings
 from tests.compared_runs import RUN, make_run
@@ -46,6 +48,12 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> Settings:
     return hermetic_settings(state_dir=tmp_path / "there")
+
+
+def beside(trace_id: str) -> Found:
+    """What nobody declared, a secret among it."""
+    rows = [Undeclared(SignalPath.XRAY_SDK, "segment", "", "http.request.url", 1, 1, f"https://x/?key={SECRET}", trace_id, ("a", "b"))]
+    return Found(2, 2, rows, {SignalPath.XRAY_SDK: Looked({"segment": 1}, 1)})
 
 
 @pytest.fixture
@@ -69,7 +77,14 @@ def run(settings: Settings) -> Run:
         {"run": RUN},
         start=1767600000.0,
     )
-    run = make_run(settings, entries=entries, paths=settings.paths, observations=[segment], why=lambda _: f"because {SECRET}")
+    run = make_run(
+        settings,
+        entries=entries,
+        paths=settings.paths,
+        observations=[segment],
+        why=lambda _: f"because {SECRET}",
+        beside=beside(entries[0].trace_id),
+    )
     tables = run.folder / Record.open(run.folder).document["folder"]
     rows = {"path": ["xray/sdk"], "trace_id": [entries[0].trace_id], "id": ["00000000000000aa"], "document": ['{"name": "Cruddur"}']}
     pq.write_table(pa.table(rows, schema=TABLES["documents.parquet"]), tables / "documents.parquet")
@@ -86,6 +101,8 @@ def test_what_was_exported_is_there_again_elsewhere(settings: Settings, elsewher
     assert not run.imported
     assert taken.manifest == run.manifest
     whole, again = Record.open(run.folder), Record.open(taken.folder)
+    (row,) = again.rows("FROM undeclared")
+    assert (row["name"], row["example"], row["same_as"]) == ("http.request.url", f"https://x/?key={REMOVED}", ["a", "b"])
     for table in ("observations", "strays", "documents"):
         assert again.rows(f"FROM {table}") == whole.rows(f"FROM {table}")
     for table in ("requests", "outcomes"):
@@ -322,6 +339,10 @@ REFUSALS: dict[str, tuple[Callable[[dict[str, bytes]], None], str]] = {
     "an outcome without its words": (table("outcomes.parquet", absent=[None]), "without its words"),
     "an outcome that lacks a word": (table("outcomes.parquet", extra=[[None]]), "without its words"),
     "a document of nowhere": (table("documents.parquet", path=["../x"]), "document without path"),
+    "undeclared on an unknown path": (table("undeclared.parquet", path=["../x"]), "undeclared attribute"),
+    "undeclared without end": (table("undeclared.parquet", example=["x" * 70_000]), "undeclared attribute"),
+    "undeclared and no word": (table("undeclared.parquet", same_as=[[None]]), "undeclared attribute"),
+    "undeclared of nothing": (edit("record.json", undeclared={"requests": 1}), "record.json"),
     "a damaged page": (damage("documents.parquet"), "cannot be read"),
     "an observation at no time": (table("observations.parquet", start=[float("inf")]), "no number"),
 }
@@ -405,17 +426,31 @@ def test_the_same_run_is_not_taken_twice(settings: Settings, elsewhere: Settings
     assert runs(elsewhere) == [run.id]
 
 
-def test_a_run_of_an_older_version_is_taken_and_has_no_meters(settings: Settings, elsewhere: Settings, run: Run, tmp_path: Path) -> None:
+def test_a_run_of_an_older_version_is_taken_and_has_neither_meters_nor_what_is_undeclared(
+    settings: Settings, elsewhere: Settings, run: Run, tmp_path: Path
+) -> None:
     export(settings, run, tmp_path / "good.zip")
 
     def older(members: dict[str, bytes]) -> None:
         document = json.loads(members["record.json"])
-        for name in ("meters", "judging_seconds"):
+        for name in ("meters", "judging_seconds", "undeclared"):
             del document[name]
         members["record.json"] = json.dumps(document).encode()
+        drop("undeclared.parquet")(members)
+        edit(CONTENTS, format=1)(members)
 
     taken = take(elsewhere, altered(tmp_path / "good.zip", tmp_path / "old.zip", older))
-    assert "meters" not in Record.open(taken.folder).document
+    again = Record.open(taken.folder)
+    assert not {"meters", "undeclared"} & set(again.document)
+    assert again.rows("FROM undeclared") == []
+    page = create_app(elsewhere).test_client().get(f"/runs/{run.id}/attributes")
+    assert page.status_code == 200
+    assert "Nobody looked when this record was made" in page.text
+    assert "make compare" not in page.text, "an imported run is never compared"
+    exported = export(elsewhere, taken, tmp_path / "again.zip")
+    assert exported.format == FORMAT, "what it has no table of is an empty one"
+    shutil.rmtree(taken.folder)
+    assert "undeclared" not in Record.open(take(elsewhere, tmp_path / "again.zip").folder).document
 
 
 def test_a_file_that_is_not_there_is_named(elsewhere: Settings, tmp_path: Path) -> None:

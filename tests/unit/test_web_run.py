@@ -18,6 +18,7 @@ from loadtest.runs import Run
 from services.compare.model import MetricTotal, PathState
 from services.compare.readers.base import Observation
 from services.compare.record import RECORD, Record
+from services.compare.undeclared import Found, Looked, Undeclared
 from services.compare.web.app import create_app
 from services.compare.web.run import figures
 from tests.compared_runs import RUN, STARTED, again, make_run, planned
@@ -28,6 +29,22 @@ LOST, DOUBLED = {3, 50, 119}, {3, 7}
 #: The request that nobody saw an answer to.
 SILENT = 5
 HOSTILE = "<script data-hostile>alert(1)</script>\u202e"
+
+#: What nobody declared: two names of one path, one of which another has under its own prefix.
+BESIDE = Found(
+    100,
+    REQUESTS,
+    [
+        Undeclared(SignalPath.HONEYCOMB_OTLP, "span", "", "host.name", 200, 100, HOSTILE, "0" * 32),
+        Undeclared(SignalPath.XRAY_OTLP, "segment", "", HOSTILE, 1, 1, "x" * 201, HOSTILE),
+        Undeclared(SignalPath.XRAY_OTLP, "segment", HOSTILE, "otel.resource.host.name", 90, 80, "vm", "0" * 32, ("http.route", HOSTILE)),
+    ],
+    {
+        SignalPath.HONEYCOMB_OTLP: Looked({"span": 200}, 100, cut=True),
+        SignalPath.XRAY_SDK: Looked({}, 0, reason=HOSTILE),
+        SignalPath.XRAY_OTLP: Looked({"segment": 100}, 100),
+    },
+)
 
 
 def spoil(entry: LedgerEntry, observation: Observation) -> Iterable[Observation]:
@@ -57,6 +74,7 @@ def run(settings: Settings) -> Run:
         paths=[path for path in SignalPath if path is not SignalPath.ROLLBAR_SDK],
         states={SignalPath.CLOUDWATCH_OTLP: PathState(unreadable=HOSTILE), SignalPath.CLOUDWATCH_WATCHTOWER: PathState(settled=False)},
         metrics=[MetricTotal(SignalPath.HONEYCOMB_OTLP, "messages.created", (5, 6), 4.0)],
+        beside=BESIDE,
         strays=[Observation(SignalPath.XRAY_SDK, "segment", "Cruddur", HOSTILE, "f" * 16, HOSTILE, RUN)],
     )
 
@@ -143,7 +161,9 @@ def test_the_page_of_a_run_says_what_is_wrong_with_paths_metrics_and_strays(clie
     assert "1 without an answer" in text
 
 
-@pytest.mark.parametrize("page", ["", "/requests", "/requests?status=none", "/attributes", "/strays"])
+@pytest.mark.parametrize(
+    "page", ["", "/requests", "/requests?status=none", "/attributes", "/attributes?path=xray/otlp", "/attributes?path=xray/sdk", "/strays"]
+)
 def test_what_telemetry_says_is_shown_as_text_and_nothing_is_inline(client: FlaskClient, page: str) -> None:
     shown = get(client, f"/runs/{RUN}{page}")
     assert "data-hostile" not in shown.tags
@@ -246,6 +266,28 @@ def test_attributes_tell_renamed_and_dropped_ones_with_an_example(client: FlaskC
     assert re.search(rf"app\.result_length.*?renamed {renamed} app_result_length", page.text, re.S)
     first = min(_partial(record))
     assert page.links[f"Request #{first} without app.now on xray/otlp"].endswith(f"{first:024x}")
+
+
+def test_what_is_beside_the_declared_is_listed_by_path_with_who_else_has_it(client: FlaskClient) -> None:
+    page = get(client, f"/runs/{RUN}/attributes?path=xray/otlp")
+    text = " ".join(page.text.split())
+    assert f"100 of {REQUESTS} requests, some of every kind" in text
+    assert re.search(r"otel\.resource\.host\.name in <script.* segment 90 of 100 80 vm ↗ http\.route, .* honeycomb/otlp", text)
+    assert page.links["A request with otel.resource.host.name on xray/otlp"] == f"/runs/{RUN}/requests/{'0' * 32}"
+    assert not [name for name in page.links if "hostile" in name], "what is no trace id leads nowhere"
+    first = " ".join(get(client, f"/runs/{RUN}/attributes").text.split())
+    assert re.search(r"host\.name span 200 of 200 100 .*xray/otlp", first), "the first path that has something"
+    assert "The first 300 names are listed; honeycomb/otlp has more." in first
+    assert "xray/sdk has nothing beside what is declared." in get(client, f"/runs/{RUN}/attributes?path=xray/sdk").text
+    for unknown in ("rollbar/sdk", "cloudwatch/otlp", "<b>x"):
+        assert "known are honeycomb/otlp, xray/sdk, xray/otlp" in get(client, f"/runs/{RUN}/attributes?path={unknown}", 400).text
+
+
+def test_a_record_in_which_nobody_looked_says_how_to_make_it_anew(settings: Settings) -> None:
+    older = make_run(settings, 5, run="20260105-070000-0000")
+    page = get(create_app(settings).test_client(), f"/runs/{older.id}/attributes")
+    assert f"make compare RUN={older.id}" in page.text
+    shutil.rmtree(older.folder)
 
 
 def test_strays_are_listed_by_path(client: FlaskClient) -> None:

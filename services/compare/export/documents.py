@@ -38,13 +38,7 @@ def collect(settings: Settings, run: Run, tables: Path, said: Callable[[str], No
     wanted = frozenset(path for path in paths if path not in known or known[path].reason is not None)
     if not wanted:
         return known
-    entries = run.entries()
-    window = Window.around(
-        run.id,
-        min(entry.start for entry in entries),
-        max(entry.start + entry.duration_ms / 1000 for entry in entries),
-        frozenset(entry.trace_id for entry in entries),
-    )
+    window = Window.of(run.entries())
     with tempfile.TemporaryDirectory(dir=tables, prefix=".documents-") as work:
         news, whole = Path(work, "news.parquet"), Path(work, FILE)
         found = _collected(settings, window, wanted, news)

@@ -11,10 +11,11 @@ from compose.settings import SignalPath
 from loadtest.runs import RUN_ID
 from services.compare.model import Verdict
 from services.compare.prices import Meter
-from services.compare.record import OBSERVATIONS, OUTCOMES, REQUESTS, STRAYS
+from services.compare.record import OBSERVATIONS, OUTCOMES, REQUESTS, STRAYS, UNDECLARED
+from services.cruddur.signals import Kind
 
-#: Version of the archive.
-FORMAT: Final = 1
+#: Version of the archive. The first had no ``undeclared.parquet``.
+FORMAT: Final = 2
 CONTENTS: Final = "parallax-run.json"
 #: What an exported run is called.
 SUFFIX: Final = ".parallax.zip"
@@ -27,9 +28,20 @@ TABLES: Final = {
     "observations.parquet": OBSERVATIONS,
     "outcomes.parquet": OUTCOMES,
     "strays.parquet": STRAYS,
+    "undeclared.parquet": UNDECLARED,
     "documents.parquet": DOCUMENTS,
 }
-MEMBERS: Final = (CONTENTS, "manifest.json", "record.json", *TABLES)
+
+
+def tables(version: int) -> dict[str, pa.Schema]:
+    """The tables of an archive of a version, by member."""
+    return {name: schema for name, schema in TABLES.items() if version > 1 or name != "undeclared.parquet"}
+
+
+def members(version: int) -> tuple[str, ...]:
+    """What is in an archive of a version."""
+    return (CONTENTS, "manifest.json", "record.json", *tables(version))
+
 
 #: Epoch seconds that a calendar has a day for: until the year 9999.
 LATEST: Final = 253_402_300_799.0
@@ -126,8 +138,21 @@ class Metered(_Open):
     units: Count
 
 
+class LookedAt(_Open):
+    documents: dict[Kind, Count]
+    requests: Count
+    cut: bool
+    reason: str | None
+
+
+class Beside(_Open):
+    requests: Count
+    of: Count
+    paths: dict[SignalPath, LookedAt]
+
+
 class RecordDocument(_Open):
-    """``meters`` is not in what older versions wrote."""
+    """``meters`` and ``undeclared`` are not in what older versions wrote."""
 
     version: int
     made: Moment
@@ -142,3 +167,4 @@ class RecordDocument(_Open):
     stray: Count
     metrics: list[MetricReport]
     meters: list[Metered] = []
+    undeclared: Beside | None = None

@@ -28,7 +28,7 @@ from loadtest.ledger import LedgerEntry, LedgerWriter
 from loadtest.runs import IMPORTED, MANIFEST, Manifest, Run, open_run
 from services.compare import record
 from services.compare.export import documents
-from services.compare.export.forms import CONTENTS, FORMAT, LATEST, MEMBERS, SUFFIX, TABLES, Contents, RecordDocument
+from services.compare.export.forms import CONTENTS, FORMAT, LATEST, SUFFIX, Contents, RecordDocument, members, tables
 from services.compare.model import Verdict
 from services.compare.record import NoRecord, Record
 from services.cruddur.signals import Kind
@@ -106,23 +106,24 @@ def _contents(archive: zipfile.ZipFile, source: Path) -> Contents:
     if not isinstance(version, int) or version > FORMAT:
         raise ImportRefused(f"{source} was exported by a newer Parallax (format {version}, this one reads {FORMAT}); update this one")
     contents = _validated(Contents, written, f"{source}: {CONTENTS}")
-    wrong = sorted(set(MEMBERS) ^ set(names)) or sorted({CONTENTS, *contents.members} ^ set(MEMBERS))
+    wanted = members(contents.format)
+    wrong = sorted(set(wanted) ^ set(names)) or sorted({CONTENTS, *contents.members} ^ set(wanted))
     if wrong or len(names) != len(set(names)):
         raise ImportRefused(
-            f"{source} is no exported run: it should hold {', '.join(MEMBERS)}, and differs in {', '.join(wrong)[:200] or 'doubles'}"
+            f"{source} is no exported run: it should hold {', '.join(wanted)}, and differs in {', '.join(wrong)[:200] or 'doubles'}"
         )
     return contents
 
 
 def _unpack(archive: zipfile.ZipFile, contents: Contents, draft: Path, source: Path) -> None:
     """Write the run into ``draft``, checked."""
-    tables = draft / f"record-{secrets.token_hex(4)}"
-    tables.mkdir(parents=True)
+    folder = draft / f"record-{secrets.token_hex(4)}"
+    folder.mkdir(parents=True)
     for name, member in contents.members.items():
         if member.bytes > LARGEST or archive.getinfo(name).file_size != member.bytes:
             raise ImportRefused(f"{source} is cut or was changed: {name} has not the {member.bytes} bytes it should have; copy it again")
         digest = hashlib.sha256()
-        with archive.open(name) as packed, (tables / name).open("xb") as file:
+        with archive.open(name) as packed, (folder / name).open("xb") as file:
             left = member.bytes
             while left and (chunk := packed.read(min(_CHUNK, left))):
                 digest.update(chunk)
@@ -130,29 +131,29 @@ def _unpack(archive: zipfile.ZipFile, contents: Contents, draft: Path, source: P
                 left -= len(chunk)
         if left or digest.hexdigest() != member.sha256:
             raise ImportRefused(f"{source} is cut or was changed: the checksum of {name} is wrong; copy it again")
-    for name, schema in TABLES.items():
-        _check_table(tables / name, schema, f"{source}: {name}")
-    manifest = _validated(Manifest, _json(tables / "manifest.json", source), f"{source}: manifest.json")
-    report = _validated(RecordDocument, _json(tables / "record.json", source), f"{source}: record.json")
+    for name, schema in tables(contents.format).items():
+        _check_table(folder / name, schema, f"{source}: {name}")
+    manifest = _validated(Manifest, _json(folder / "manifest.json", source), f"{source}: manifest.json")
+    report = _validated(RecordDocument, _json(folder / "record.json", source), f"{source}: record.json")
     if not manifest.run == report.run == contents.run:
         raise ImportRefused(f"{source} is no exported run: its parts belong to different runs")
     if report.version != record.VERSION:
         raise ImportRefused(f"{source}: record.json has version {report.version}, this Parallax reads {record.VERSION}")
-    requests = _check_values(tables, source)
+    requests = _check_values(folder, source)
     if report.requests != requests or manifest.finished not in (None, requests):
         raise ImportRefused(f"{source} is no exported run: requests.parquet has {requests:,} requests, manifest and record say otherwise")
     if not all(0 <= time <= LATEST for time in (manifest.started, manifest.ended or 0.0)):
         raise ImportRefused(f"{source} is no exported run: manifest.json says that it was at no time of a calendar")
     # What was checked, and not the bytes that it was read from.
-    kept = report.model_dump(mode="json", exclude_unset=True) | {"folder": tables.name}
+    kept = report.model_dump(mode="json", exclude_unset=True) | {"folder": folder.name}
     (draft / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
     (draft / record.RECORD).write_text(json.dumps(kept, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    (tables / "manifest.json").unlink()
-    (tables / "record.json").unlink()
-    documents.keep_states(tables, contents.documents)
+    (folder / "manifest.json").unlink()
+    (folder / "record.json").unlink()
+    documents.keep_states(folder, contents.documents)
     about = {"file": source.name, "at": round(time.time(), 6), "exported": contents.made}
     (draft / IMPORTED).write_text(json.dumps(about) + "\n", encoding="utf-8")
-    _ledger(tables / "requests.parquet", draft, contents.run)
+    _ledger(folder / "requests.parquet", draft, contents.run)
 
 
 def _check_table(path: Path, schema: pa.Schema, name: str) -> None:
@@ -170,7 +171,7 @@ def _check_values(tables: Path, source: Path) -> int:
     """Check what the pages rely on; the number of requests. DuckDB looks through the tables within its memory limit."""
     found = Record(tables.parent, {"folder": tables.name})
     try:
-        for name in (*record.TABLES, "documents"):
+        for name in (*record.TABLES, "undeclared", "documents"):
             # All of it, so that a page that is damaged, or text that is none, is found now.
             found.rows(f"SELECT bit_xor(hash(COLUMNS(*))) FROM {name}")
         for what, sql in _CHECKS.items():
@@ -227,6 +228,11 @@ _CHECKS: Final = {
         "FROM (SELECT unnest([start, duration_ms, ingested_at]) AS x FROM observations) WHERE NOT isfinite(coalesce(x, 0))"
     ),
     "a stray without path, name, id or reason": (f"FROM strays WHERE {_absent('path, what, id, why')} OR path NOT IN ({_PATHS})"),
+    "an undeclared attribute without its words, or of a path or kind nobody knows": (
+        f"FROM undeclared WHERE {_absent('path, kind, place, name, documents, requests, example, trace_id, same_as')} "
+        f"OR path NOT IN ({_PATHS}) OR kind NOT IN ({_quoted(get_args(Kind))}) OR list_count(same_as) < len(same_as) "
+        f"OR documents < 0 OR requests < 0 OR greatest(length(place), length(name), length(example)) > {LONGEST}"
+    ),
     "a document without path, id or text": f"FROM documents WHERE {_absent('path, id, document')} OR path NOT IN ({_PATHS})",
 }
 

@@ -58,9 +58,10 @@ def _text(target: Path, text: str, secrets: Secrets) -> None:
 
 
 def _table(source: Path, target: Path, schema: pa.Schema, secrets: Secrets) -> None:
-    """A table, group by group, without secrets. Documents that nobody has collected are an empty one."""
+    """A table, group by group, without secrets. Documents that nobody has collected are an empty one, and
+    so is what an older record has no table of."""
     with pq.ParquetWriter(target, schema, compression="zstd") as writer:
-        if source.name == record.DOCUMENTS and not source.exists():
+        if source.name in (record.DOCUMENTS, record.UNDECLARED_TABLE) and not source.exists():
             return
         for batch in documents.batches(source):
             writer.write_batch(_without(batch.select(schema.names), secrets).cast(schema))

@@ -14,20 +14,24 @@ from services.compare.readers.xray import XRayReader
 from services.cruddur.signals import METRICS
 
 
-def readers(settings: Settings, paths: Collection[SignalPath], honeycomb_keys: Collection[str], documents: bool = False) -> list[Reader]:
-    """A reader for each backend that has one of ``paths``. ``documents``: what is read comes with the vendor's own record of it."""
+def readers(
+    settings: Settings, paths: Collection[SignalPath], honeycomb_keys: Collection[str], documents: bool | Collection[str] = False
+) -> list[Reader]:
+    """A reader for each backend that has one of ``paths``. ``documents``: what is read comes with the vendor's own record of it; where
+    trace ids are given, those of these at least, from whichever backend gives them without being asked for more (Honeycomb does not)."""
+    some = documents is not False
     found: list[Reader] = []
     if SignalPath.HONEYCOMB_OTLP in paths:
-        found.append(HoneycombReader(settings, honeycomb_keys, documents=documents))
+        found.append(HoneycombReader(settings, honeycomb_keys, documents=documents is True))
     if {SignalPath.XRAY_SDK, SignalPath.XRAY_OTLP} & set(paths):
         found.append(XRayReader(settings, documents))
     found += [
-        CloudWatchReader(settings, path, documents)
+        CloudWatchReader(settings, path, documents=some)
         for path in (SignalPath.CLOUDWATCH_WATCHTOWER, SignalPath.CLOUDWATCH_OTLP)
         if path in paths
     ]
     if SignalPath.ROLLBAR_SDK in paths:
-        found.append(RollbarReader(settings, documents=documents))
+        found.append(RollbarReader(settings, documents=some))
     return found
 
 

@@ -7,13 +7,14 @@ is read in bounded memory. The only thing that differs between the local cloud a
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import orjson
 
 from compose.settings import SignalPath
+from loadtest.ledger import LedgerEntry
 from services.cruddur.signals import Kind
 
 #: Seconds before a run's first request and after its last answer in which an observation may still carry the run's time: clocks
@@ -98,6 +99,16 @@ class Window:
     def around(cls, run: str, first: float, last: float, traces: frozenset[str]) -> Window:
         """Of a run whose first request was sent at ``first`` and whose last answer came at ``last``."""
         return cls(run, first - SLACK, last + SLACK, traces)
+
+    @classmethod
+    def of(cls, entries: Sequence[LedgerEntry]) -> Window:
+        """Of some requests of a run, at least one."""
+        return cls.around(
+            entries[0].run,
+            min(entry.start for entry in entries),
+            max(entry.start + entry.duration_ms / 1000 for entry in entries),
+            frozenset(entry.trace_id for entry in entries),
+        )
 
 
 class Reader(Protocol):

@@ -210,7 +210,8 @@ class HoneycombReader:
             if len(rows) >= LIMIT and len(some) > 1:
                 traces, size = some + traces, max(1, len(some) // 4)
                 continue
-            yield Batch([each for row in rows if (each := observation(row, self._keys)) is not None], replaces=frozenset(some))
+            found = [each for row in rows if (each := observation(row, self._keys, self._documents)) is not None]
+            yield Batch(found, replaces=frozenset(some))
 
     def _breakdowns(self, columns: set[str]) -> list[str]:
         return [key for key in dict.fromkeys((*CORE, *self._keys)) if key in columns][:BREAKDOWNS]

@@ -41,11 +41,11 @@ _Fetched = tuple[list[Observation], dict[str, str]]
 
 
 class XRayReader:
-    """One fetch serves both paths. ``documents``: each observation comes with its document."""
+    """One fetch serves both paths. ``documents``: each observation comes with its document, or those of these traces."""
 
     paths = frozenset({SignalPath.XRAY_SDK, SignalPath.XRAY_OTLP})
 
-    def __init__(self, settings: Settings, documents: bool = False) -> None:
+    def __init__(self, settings: Settings, documents: bool | Collection[str] = False) -> None:
         self._documents = documents
         self.pause = 5.0 if settings.mode == "online" else 0.5
         self._client = client(settings, "xray")
@@ -90,7 +90,10 @@ class XRayReader:
         traces, unprocessed = self._fetch(ids)
         unknown = {_w3c(trace["Id"]): "X-Ray cut this trace at its size limit" for trace in traces if trace.get("LimitExceeded")}
         unknown |= dict.fromkeys(unprocessed, "X-Ray left this trace unprocessed, again and again")
-        return [each for trace in traces for each in walk(trace, self._documents)], unknown
+        return [each for trace in traces for each in walk(trace, self._documented(trace))], unknown
+
+    def _documented(self, trace: Mapping[str, Any]) -> bool:
+        return self._documents if isinstance(self._documents, bool) else _w3c(trace["Id"]) in self._documents
 
     def trace(self, trace_id: str, around: float) -> list[Observation]:  # noqa: ARG002 (X-Ray finds a trace by its id alone)
         # X-Ray lists an id it does not know as unprocessed, too.

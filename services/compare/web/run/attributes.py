@@ -1,4 +1,5 @@
-"""``/runs/<id>/attributes``: what became of every declared attribute on each path, counted over what really arrived."""
+"""``/runs/<id>/attributes``: what became of every declared attribute on each path, counted over what really arrived, and what arrived
+beside them."""
 
 from __future__ import annotations
 
@@ -11,8 +12,9 @@ from flask import render_template
 from compose.settings import SignalPath
 from services.compare.paths import PATHS
 from services.compare.record import Record
+from services.compare.web.run import undeclared
 from services.compare.web.run.memory import once
-from services.compare.web.run.requests import trace_href
+from services.compare.web.run.requests import is_trace, trace_href
 from services.compare.web.site import site
 
 
@@ -52,7 +54,9 @@ def show(run_id: str) -> str:
         off=[name for name, path in paths.items() if path["state"] == "off"],
         fates=fates,
         totals=totals,
+        beside=undeclared.chosen(record),
         trace_href=lambda trace: trace_href(run_id, trace),
+        is_trace=is_trace,
     )
 
 
