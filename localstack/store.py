@@ -113,7 +113,7 @@ class Store:
         try:
             # Order comes from ORDER BY only; without this promise an insert needs less memory.
             self._connection.execute("SET preserve_insertion_order = false")
-            self._migrate(migrations)
+            self._migrate(migrations, memory_limit)
         except duckdb.Error as error:
             self._connection.close()
             raise StoreError(
@@ -263,14 +263,22 @@ class Store:
                 "update Parallax, or move the file away"
             )
 
-    def _migrate(self, migrations: Sequence[str]) -> None:
+    def _migrate(self, migrations: Sequence[str], memory_limit: str) -> None:
         db = self._connection
         ((version,),) = db.execute("SELECT version FROM parallax_store").fetchall()
+        if version == len(migrations):
+            return
+        if version:
+            # A file that was filled before may need any memory, once; without the limit it is DuckDB's own.
+            db.execute("RESET memory_limit")
         for number, statement in enumerate(migrations[version:], start=version + 1):
             db.execute("BEGIN")
             db.execute(statement)
             db.execute("UPDATE parallax_store SET version = ?", [number])
             db.execute("COMMIT")
+        if version:
+            db.execute("CHECKPOINT")
+            db.execute(f"SET memory_limit = '{memory_limit}'")
 
     def _write_loop(self) -> None:
         db = self._connection.cursor()

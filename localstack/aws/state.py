@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from localstack import longtext
 from localstack.aws import tags
+from localstack.aws.logs.models import LONG_MESSAGES, LogEventInsert, Logs
 from localstack.aws.logs.models import SCHEMA as LOGS_SCHEMA
-from localstack.aws.logs.models import LogEventInsert, Logs
 from localstack.aws.xray.account.configuration import SCHEMA as CONFIGURATION_SCHEMA
 from localstack.aws.xray.account.policies import SCHEMA as POLICY_SCHEMA
 from localstack.aws.xray.filters.causes import SCHEMA as CAUSE_SCHEMA
@@ -44,6 +45,8 @@ MIGRATIONS = (
     *CHANGED_SCHEMA,
     *SPAN_SCHEMA,
     *RETRIEVAL_SCHEMA,
+    *longtext.SCHEMA,
+    *LONG_MESSAGES,
 )
 
 #: DuckDB's own limit; the process needs about 100 MB more for Python and Arrow.

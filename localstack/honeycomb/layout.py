@@ -20,6 +20,8 @@ from typing import Any, Literal
 import orjson
 import pyarrow as pa
 
+from localstack.longtext import in_parts
+
 #: Promoted columns in the order of a row, with what they hold.
 PROMOTED: dict[str, Literal["string", "float", "integer"]] = {
     "trace.trace_id": "string",
@@ -49,8 +51,8 @@ CREATE_LONG_TEXT = "CREATE TABLE long_text (digest VARCHAR NOT NULL, part INTEGE
 
 #: Bytes of JSON that a string inside the row has at most.
 LONG = 2_048
-#: Characters of a part, and those of the start that a row keeps, by which long strings are put in order.
-PART, START = 4_000, 200
+#: Characters of the start that a row keeps, by which long strings are put in order.
+START = 200
 
 _LONG_SCHEMA = pa.schema([("digest", pa.string()), ("part", pa.int32()), ("text", pa.string())])
 _SCHEMA = pa.schema(
@@ -149,7 +151,7 @@ class Rows:
 
     def long_texts(self) -> pa.Table:
         """The long strings as an Arrow table of the columns of ``long_text``."""
-        parts = [(key, part, text[at : at + PART]) for key, text in self.long.items() for part, at in enumerate(range(0, len(text), PART))]
+        parts = list(in_parts(self.long.items()))
         columns = zip(*parts, strict=True) if parts else [()] * len(_LONG_SCHEMA)
         arrays = [pa.array(column, field.type) for column, field in zip(columns, _LONG_SCHEMA, strict=True)]
         return pa.Table.from_arrays(arrays, schema=_LONG_SCHEMA)

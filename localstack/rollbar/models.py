@@ -16,6 +16,7 @@ from typing import Any
 
 import duckdb
 
+from localstack import longtext
 from localstack.rollbar.payload import LEVELS, Occurrence
 from localstack.store import Store
 
@@ -49,6 +50,9 @@ MIGRATIONS = (
     CREATE TABLE tally (name VARCHAR, value BIGINT);
     INSERT INTO tally VALUES ('items', 0), ('occurrences', 0), ('deploys', 0), ('discarded', 0);
     """,
+    *longtext.SCHEMA,
+    *longtext.moved("occurrence", "data"),
+    *longtext.moved("deploy", "comment"),
 )
 
 
@@ -105,6 +109,7 @@ class Rollbar:
         data = json.dumps(
             occurrence.data | {"uuid": uuid, "metadata": {"customer_timestamp": occurrence.timestamp, "timestamp_ms": int(received * 1000)}}
         )
+        (data,), (long,), parts = longtext.split([data])
         environment, fingerprint, title = _text(occurrence.environment), _text(occurrence.fingerprint), _text(occurrence.title)
 
         def work(db: duckdb.DuckDBPyConnection) -> Accepted:
@@ -136,9 +141,10 @@ class Rollbar:
                         [Status.ACTIVE.value, occurrence_id, timestamp, item_id],
                     )
             db.execute(
-                "INSERT INTO occurrence VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                [occurrence_id, item_id, uuid, environment, occurrence.level, timestamp, received, data],
+                "INSERT INTO occurrence VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [occurrence_id, item_id, uuid, environment, occurrence.level, timestamp, received, data, long],
             )
+            longtext.insert(db, parts)
             return Accepted(uuid, discarded=False)
 
         return self._store.transact(work)
@@ -156,17 +162,17 @@ class Rollbar:
             conditions.append("id < ?")
             parameters.append(before)
         offset = 0 if before is not None else (page - 1) * limit
-        return [
-            _occurrence(row)
-            for row in self._store.read_dicts(
-                f"SELECT id, item_id, timestamp, data FROM occurrence WHERE {' AND '.join(conditions)} ORDER BY id DESC LIMIT ? OFFSET ?",
-                [*parameters, limit, offset],
-            )
-        ]
+        return self._occurrences(f"{' AND '.join(conditions)} ORDER BY id DESC LIMIT ? OFFSET ?", [*parameters, limit, offset])
 
     def occurrence(self, occurrence_id: int) -> dict[str, Any] | None:
-        rows = self._store.read_dicts("SELECT id, item_id, timestamp, data FROM occurrence WHERE id = ?", [occurrence_id])
-        return _occurrence(rows[0]) if rows else None
+        found = self._occurrences("id = ?", [occurrence_id])
+        return found[0] if found else None
+
+    def _occurrences(self, condition: str, parameters: Sequence[Any]) -> list[dict[str, Any]]:
+        with self._store.transaction() as db:
+            rows = db.execute(f"SELECT id, item_id, timestamp, data, long_text FROM occurrence WHERE {condition}", parameters).fetchall()
+            texts = longtext.whole(db, (row[-1] for row in rows))
+        return [_occurrence(identity, item, timestamp, texts.get(long, data)) for identity, item, timestamp, data, long in rows]
 
     def delete_occurrence(self, occurrence_id: int) -> bool:
         """Delete an occurrence for good; whether there was one. The item's counts stay as they are."""
@@ -174,6 +180,7 @@ class Rollbar:
         def work(db: duckdb.DuckDBPyConnection) -> bool:
             if db.execute("SELECT 1 FROM occurrence WHERE id = ?", [occurrence_id]).fetchone() is None:
                 return False
+            longtext.delete(db, "occurrence WHERE id = ?", [occurrence_id])
             db.execute("DELETE FROM occurrence WHERE id = ?", [occurrence_id])
             return True
 
@@ -288,11 +295,13 @@ class Rollbar:
         now = int(self._now())
         status = deploy.get("status") or DeployStatus.SUCCEEDED.value
         finish = None if status == DeployStatus.STARTED else now
-        texts = [_text(deploy.get(name) or "") for name in ("environment", "revision", "local_username", "rollbar_username", "comment")]
+        texts = [_text(deploy.get(name) or "") for name in ("environment", "revision", "local_username", "rollbar_username")]
+        (comment,), (long,), parts = longtext.split([_text(deploy.get("comment") or "")])
 
         def work(db: duckdb.DuckDBPyConnection) -> int:
             deploy_id = FIRST_DEPLOY_ID + _next(db, "deploys")
-            db.execute("INSERT INTO deploy VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", [deploy_id, *texts, status, now, finish])
+            db.execute("INSERT INTO deploy VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", [deploy_id, *texts, comment, status, now, finish, long])
+            longtext.insert(db, parts)
             return deploy_id
 
         return self._store.transact(work)
@@ -306,15 +315,18 @@ class Rollbar:
         return self.deploy(deploy_id)
 
     def deploy(self, deploy_id: int) -> dict[str, Any] | None:
-        rows = self._store.read_dicts("SELECT * FROM deploy WHERE id = ?", [deploy_id])
-        return _deploy(rows[0]) if rows else None
+        found = self._deploys("WHERE id = ?", [deploy_id])
+        return found[0] if found else None
 
     def deploys(self, page: int = 1) -> list[dict[str, Any]]:
         """One page of deploys, newest first."""
-        rows = self._store.read_dicts(
-            "SELECT * FROM deploy ORDER BY id DESC LIMIT ? OFFSET ?", [DEPLOYS_A_PAGE, (page - 1) * DEPLOYS_A_PAGE]
-        )
-        return [_deploy(row) for row in rows]
+        return self._deploys("ORDER BY id DESC LIMIT ? OFFSET ?", [DEPLOYS_A_PAGE, (page - 1) * DEPLOYS_A_PAGE])
+
+    def _deploys(self, condition: str, parameters: Sequence[Any]) -> list[dict[str, Any]]:
+        rows = self._store.read_dicts(f"SELECT * FROM deploy {condition}", parameters)
+        # No deploy is ever deleted: its comment need not be read in the same transaction.
+        texts = longtext.whole(self._store.cursor(), (row["long_text"] for row in rows))
+        return [_deploy(row | {"comment": texts.get(row.pop("long_text"), row["comment"])}) for row in rows]
 
     # -- what was counted
 
@@ -366,8 +378,17 @@ def _reported(item: Mapping[str, Any], occurrences: int) -> dict[str, Any]:
     return {name: item[name] for name in names} | {"level": LEVELS[item["level"]], "occurrences": occurrences}
 
 
-def _occurrence(row: dict[str, Any]) -> dict[str, Any]:
-    return row | {"project_id": PROJECT_ID, "version": 2, "billable": 1, "data": json.loads(row["data"])}
+def _occurrence(identity: int, item_id: int, timestamp: int, data: str) -> dict[str, Any]:
+    """An occurrence as Rollbar's API shows it."""
+    return {
+        "id": identity,
+        "item_id": item_id,
+        "timestamp": timestamp,
+        "project_id": PROJECT_ID,
+        "version": 2,
+        "billable": 1,
+        "data": json.loads(data),
+    }
 
 
 def _deploy(row: dict[str, Any]) -> dict[str, Any]:

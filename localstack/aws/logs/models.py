@@ -15,6 +15,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from localstack import longtext
 from localstack.aws import tags
 from localstack.aws.accounts import ACCOUNT_ID
 from localstack.aws.errors import AwsError
@@ -31,10 +32,13 @@ SCHEMA = (
         id BIGINT NOT NULL,                -- grows from commit to commit
         group_id BIGINT NOT NULL, stream_id BIGINT NOT NULL,
         timestamp BIGINT NOT NULL, ingestion BIGINT NOT NULL,
-        size INTEGER NOT NULL,             -- bytes of UTF-8
+        size INTEGER NOT NULL,             -- bytes of UTF-8, of a long message too
         message VARCHAR NOT NULL
     )""",
 )
+
+#: Long messages are beside their events.
+LONG_MESSAGES = longtext.moved("log_event", "message")
 
 #: "The maximum batch size is 1,048,576 bytes … plus 26 bytes for each log event."
 MAX_BATCH_BYTES = 1_048_576
@@ -167,6 +171,7 @@ class Logs:
             group = _group(db, name)
             if group.protected:
                 raise AwsError("ValidationException", f"The log group {name} has deletion protection enabled")
+            longtext.delete(db, "log_event WHERE group_id = ?", [group.id])
             db.execute("DELETE FROM log_event WHERE group_id = ?", [group.id])
             db.execute("DELETE FROM log_stream WHERE group_id = ?", [group.id])
             db.execute("DELETE FROM log_group WHERE id = ?", [group.id])
@@ -237,6 +242,7 @@ class Logs:
     def delete_stream(self, group_name: str, name: str) -> None:
         def work(db: duckdb.DuckDBPyConnection) -> None:
             stream = _stream(db, _group(db, group_name), name)
+            longtext.delete(db, "log_event WHERE stream_id = ?", [stream.id])
             db.execute("DELETE FROM log_event WHERE stream_id = ?", [stream.id])
             db.execute("DELETE FROM log_stream WHERE id = ?", [stream.id])
 
@@ -297,8 +303,10 @@ class Logs:
             )
         if accepted:
             count = len(accepted)
+            messages, long, parts = longtext.split([message for _, message in events[first:too_new_start]])
             self._store.append(
                 {
+                    "long_text": parts,
                     "log_event": pa.table(
                         {
                             "group_id": pa.array([group.id] * count, pa.int64()),
@@ -306,9 +314,10 @@ class Logs:
                             "timestamp": pa.array(accepted, pa.int64()),
                             "ingestion": pa.array([now] * count, pa.int64()),
                             "size": pa.array(sizes[first:too_new_start], pa.int32()),
-                            "message": pa.array([message for _, message in events[first:too_new_start]], pa.string()),
+                            "message": pa.array(messages, pa.string()),
+                            "long_text": pa.array(long, pa.int64()),
                         }
-                    )
+                    ),
                 }
             )
         if len(accepted) == len(events):
@@ -471,19 +480,20 @@ def _read_events(
         parameters = parameters | dict(zip(("after_time", "after_ingestion", "after_id"), after, strict=True))
     order = ", ".join(f"{column} {'ASC' if ascending else 'DESC'}" for column in _ORDER)
     # The sizes first: a page is cut by them, and messages are only read for what is in it.
-    found = store.read(f"SELECT id, size FROM log_event WHERE {condition} ORDER BY {order} LIMIT {limit + 1}", parameters)
-    taken, size = 0, 0
-    for _, bytes_ in found[:limit]:
-        size += bytes_ + EVENT_OVERHEAD_BYTES
-        if taken and size > PAGE_BYTES:
-            break
-        taken += 1
-    if not taken:
-        return _Rows([], False)
-    rows = store.read(
-        f"SELECT id, stream_id, timestamp, ingestion, message FROM log_event WHERE {condition} ORDER BY {order} LIMIT {taken}", parameters
-    )
-    return _Rows(rows, len(found) > taken)
+    with store.transaction() as db:
+        chosen = f"FROM log_event WHERE {condition} ORDER BY {order}"
+        found = db.execute(f"SELECT size {chosen} LIMIT {limit + 1}", parameters).fetchall()
+        taken, size = 0, 0
+        for (bytes_,) in found[:limit]:
+            size += bytes_ + EVENT_OVERHEAD_BYTES
+            if taken and size > PAGE_BYTES:
+                break
+            taken += 1
+        if not taken:
+            return _Rows([], False)
+        rows = db.execute(f"SELECT id, stream_id, timestamp, ingestion, message, long_text {chosen} LIMIT {taken}", parameters).fetchall()
+        texts = longtext.whole(db, (row[-1] for row in rows))
+    return _Rows([(*row[:4], texts.get(row[5], row[4])) for row in rows], len(found) > taken)
 
 
 def _range(start: int | None, end: int | None, inclusive: bool) -> str:
