@@ -140,8 +140,11 @@ def running() -> Response:
 
 
 @blueprint.get("/runs/<run_id>/live")
-def live(run_id: str) -> str:
+def live(run_id: str) -> ResponseReturnValue:
     run = site().run(run_id)
+    if run.imported:
+        # The vendors here would be asked for what they never had.
+        return redirect(url_for("run.overview", run_id=run_id))
     return render_template("live/live.html", **_state(run), stopping="stopping" in request.args)
 
 
@@ -208,6 +211,8 @@ def comparison(run_id: str) -> str:
 @blueprint.post("/runs/<run_id>/compare")
 def compare(run_id: str) -> ResponseReturnValue:
     run = site().run(run_id)
+    if run.imported:
+        raise Refused(409, "The compare did not start", f"Run {run_id} was imported: its backends are elsewhere.", "its record came along")
     try:
         _services().starter.compare(run)
     except CannotStart as error:
@@ -229,4 +234,9 @@ def comparison_now(run_id: str) -> Response:
 
 def _comparing(run: Run) -> dict[str, Any]:
     """What ``live/compare.html`` shows of a run: the compare that goes on, or how the last one ended, and whether one can be started."""
-    return {"underway": underway.read(run.folder), "going_on": run.loader is not None, "mode": site().settings.mode == run.manifest.mode}
+    return {
+        "underway": underway.read(run.folder),
+        "going_on": run.loader is not None,
+        "imported": run.imported,
+        "mode": site().settings.mode == run.manifest.mode,
+    }

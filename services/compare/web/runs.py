@@ -29,6 +29,7 @@ class Row:
     report: Mapping[str, Any] | None = None
     going_on: bool = False
     problem: str = ""
+    imported: bool = False
 
 
 @blueprint.get("/")
@@ -47,8 +48,8 @@ def _row(run_id: str) -> Row:
     except RunError as error:
         return Row(run_id, problem=str(error))
     try:
-        return Row(run_id, run.manifest, document(run.folder))
+        return Row(run_id, run.manifest, document(run.folder), imported=run.imported)
     except NoRecord as error:
         # One that is there and cannot be used is not one that was not made yet.
         problem = str(error) if (run.folder / RECORD).exists() else ""
-        return Row(run_id, run.manifest, going_on=run.loader is not None, problem=problem)
+        return Row(run_id, run.manifest, going_on=run.loader is not None, problem=problem, imported=run.imported)

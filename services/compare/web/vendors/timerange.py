@@ -18,12 +18,13 @@ import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from flask import request
 
 from loadtest.ledger import LedgerError
-from loadtest.runs import RUN_ID, RunError
+from loadtest.runs import IMPORTED, RUN_ID, RunError
 from services.compare.readers.base import SLACK
 from services.compare.web.site import refuse, site
 
@@ -102,7 +103,13 @@ def within(seconds: float) -> tuple[Preset, ...]:
 def read(presets: Sequence[Preset] = PRESETS, default: str = "1h") -> TimeRange:
     """The range that the address of this request says. ``presets`` are those that the control offers; the address may name any other of
     :data:`PRESETS`, as it does when it comes from another page. ``default`` is the name of a preset."""
-    return parse(request.args, presets, default, time.time(), site().run_ids()[:RUNS])
+    return parse(request.args, presets, default, time.time(), _made_here())
+
+
+def _made_here() -> list[str]:
+    """Of the newest runs those that the vendors here can have something of."""
+    folder = site().settings.runs_dir
+    return list(islice((run for run in site().run_ids() if not (folder / run / IMPORTED).exists()), RUNS))
 
 
 def parse(arguments: Mapping[str, str], presets: Sequence[Preset], default: str, now: float, runs: Sequence[str]) -> TimeRange:
