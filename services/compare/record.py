@@ -29,8 +29,6 @@ from __future__ import annotations
 
 import json
 import re
-import secrets
-import shutil
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -45,6 +43,7 @@ import pyarrow.parquet as pq
 
 from loadtest.ledger import LedgerEntry
 from loadtest.runs import IMPORTED
+from services.compare import drafts
 from services.compare.report import Report
 from services.compare.undeclared import Found
 from services.compare.verdicts import Comparison
@@ -53,7 +52,8 @@ from services.compare.verdicts import Comparison
 VERSION: Final = 1
 #: The file that names the record.
 RECORD: Final = "record.json"
-_FOLDER: Final = re.compile(r"record-[0-9a-f]{8}")
+_TABLES: Final = "record-"
+_FOLDER: Final = re.compile(rf"{_TABLES}[0-9a-f]{{8}}")
 #: The vendors' own records, which an export collects (:mod:`services.compare.export.documents`).
 DOCUMENTS: Final = "documents.parquet"
 #: What arrived beside what is declared.
@@ -134,11 +134,9 @@ class NoRecord(Exception):
 def keep(folder: Path, comparison: Comparison, entries: Sequence[LedgerEntry], report: Report, undeclared: Found | None = None) -> None:
     """Write the record of a run that was just judged into its folder, in place of an older one. ``undeclared``: where it was looked for.
     Raises OSError."""
-    tables = folder / f"record-{secrets.token_hex(4)}"
-    tables.mkdir()
     # A page that has just opened the record in place may still read it.
-    spared = {tables.name, _in_place(folder)}
-    try:
+    before = _in_place(folder)
+    with drafts.kept(folder, _TABLES) as tables:
         _write(tables / "requests.parquet", REQUESTS, [_requests(entries)])
         _write(tables / "observations.parquet", OBSERVATIONS, comparison.observations())
         _write(tables / "outcomes.parquet", OUTCOMES, _outcomes(comparison, report))
@@ -153,12 +151,8 @@ def keep(folder: Path, comparison: Comparison, entries: Sequence[LedgerEntry], r
         draft = tables / RECORD
         draft.write_text(json.dumps(written, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
         draft.replace(folder / RECORD)
-    except BaseException:
-        shutil.rmtree(tables, ignore_errors=True)
-        raise
-    for other in folder.glob("record-*"):
-        if other.name not in spared:
-            shutil.rmtree(other, ignore_errors=True)
+    # Not what another compare of the run is writing now, nor what it has put in place meanwhile.
+    drafts.clear(folder, _TABLES, {name for name in (tables.name, before, _in_place(folder)) if name is not None})
 
 
 def _in_place(folder: Path) -> str | None:

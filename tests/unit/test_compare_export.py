@@ -20,7 +20,7 @@ from hypothesis import strategies as some
 
 from compose.settings import Settings, SignalPath
 from loadtest.ledger import LedgerEntry
-from loadtest.runs import IMPORTED, Run, RunError, newest_run, runs
+from loadtest.runs import IMPORTED, MANIFEST, Run, RunError, newest_run, runs
 from services.compare.__main__ import show_trace
 from services.compare.comparing import compare
 from services.compare.export import documents
@@ -163,12 +163,29 @@ def test_a_secret_in_a_vendors_refusal_does_not_leave_either(settings: Settings,
     assert set(reasons) == {f"no such key: {REMOVED}"}
 
 
+def test_what_a_killed_import_left_is_no_run_and_goes_with_the_next_import(
+    settings: Settings, elsewhere: Settings, run: Run, tmp_path: Path
+) -> None:
+    left = elsewhere.runs_dir / ".import-0123abcd" / "record-01234567"
+    left.mkdir(parents=True)
+    shutil.copy(run.folder / MANIFEST, left.parent / MANIFEST)
+    export(settings, run, tmp_path / "run.zip")
+    assert runs(elsewhere) == []
+    assert "0123abcd" not in create_app(elsewhere).test_client().get("/").text
+    take(elsewhere, tmp_path / "run.zip")
+    assert [path.name for path in elsewhere.runs_dir.iterdir()] == [run.id]
+
+
 def test_what_a_killed_export_left_is_in_nobodys_way(settings: Settings, run: Run, tmp_path: Path) -> None:
+    (tmp_path / ".run.zip.parallax-0123abcd").mkdir()
+    before_ours = tmp_path / ".run.zip.parallax-0123abcd"
     for name in (".run.zip.work", ".run.zip.part"):
         (tmp_path / name).mkdir()
-    before = sorted(path.name for path in tmp_path.iterdir())
+    before = sorted(path.name for path in tmp_path.iterdir() if path != before_ours)
     export(settings, run, tmp_path / "run.zip")
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*before, "run.zip"]), "and it leaves nothing itself"
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*before, "run.zip"]), (
+        "what was left goes, what is another's stays, and it leaves nothing itself"
+    )
     with pytest.raises(OSError, match="folder"):
         export(settings, run, tmp_path)
 
@@ -183,10 +200,13 @@ def test_documents_that_are_there_stay_when_a_vendor_cannot_be_asked_again(setti
     pq.write_table(pa.Table.from_pylist(rows, schema=TABLES["documents.parquet"]), tables / "documents.parquet")
     whole, part = Kept(count=2), Kept(count=1, reason="it went down")
     documents.keep_states(tables, {SignalPath.XRAY_SDK: whole, SignalPath.XRAY_OTLP: part})
+    left = tables / ".documents-0123abcd"
+    left.mkdir()
     nobody = settings.model_copy(update={"xray_endpoint": f"http://127.0.0.1:{free_port()}"})
     found = documents.collect(nobody, run, tables)
     assert found == {SignalPath.XRAY_SDK: whole, SignalPath.XRAY_OTLP: part} == documents.states(tables)
     assert len(Record.open(run.folder).rows("FROM documents")) == 3
+    assert not left.exists(), "what a killed collecting left"
 
 
 SPECIAL = 'hc/key"with+every thing=\\é'

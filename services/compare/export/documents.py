@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,12 +15,15 @@ import pyarrow.parquet as pq
 
 from compose.settings import Settings, SignalPath
 from loadtest.runs import Run
+from services.compare import drafts
 from services.compare.export.forms import DOCUMENTS, Kept
 from services.compare.export.secrets import Secrets
 from services.compare.readers import readers
 from services.compare.readers.base import Observation, Reader, Unreadable, Window, error_line
 from services.compare.record import DOCUMENTS as FILE
 
+#: What the folder is called, with an ending, in which documents are collected.
+DRAFT: Final = ".documents-"
 #: How much of each path is in it.
 STATES: Final = "documents.json"
 #: Documents that are written at a time, and characters of them: whoever reads the table holds as much at once.
@@ -39,8 +41,9 @@ def collect(settings: Settings, run: Run, tables: Path, said: Callable[[str], No
     if not wanted:
         return known
     window = Window.of(run.entries())
-    with tempfile.TemporaryDirectory(dir=tables, prefix=".documents-") as work:
-        news, whole = Path(work, "news.parquet"), Path(work, FILE)
+    drafts.clear(tables, DRAFT)
+    with drafts.folder(tables, DRAFT) as work:
+        news, whole = work / "news.parquet", work / FILE
         found = _collected(settings, window, wanted, news)
         for path, kept in found.items():
             said(f"{path}: {kept.count:,} documents{f'; not all: {kept.reason}' if kept.reason else ''}")

@@ -10,7 +10,6 @@ import errno
 import hashlib
 import json
 import secrets
-import shutil
 import struct
 import time
 import zipfile
@@ -26,13 +25,15 @@ from pydantic import BaseModel, ValidationError
 from compose.settings import Settings, SignalPath
 from loadtest.ledger import LedgerEntry, LedgerWriter
 from loadtest.runs import IMPORTED, MANIFEST, Manifest, Run, open_run
-from services.compare import record
+from services.compare import drafts, record
 from services.compare.export import documents
 from services.compare.export.forms import CONTENTS, FORMAT, LATEST, SUFFIX, Contents, RecordDocument, members, tables
 from services.compare.model import Verdict
 from services.compare.record import NoRecord, Record
 from services.cruddur.signals import Kind
 
+#: What the folder of a run that is being imported is called, with an ending; no run is.
+DRAFT: Final = ".import-"
 #: Bytes one member may have, and rows one table; far above a run of a million requests.
 LARGEST: Final = 16 << 30
 MOST_ROWS: Final = 100_000_000
@@ -61,12 +62,10 @@ def take(settings: Settings, source: Path) -> Run:
             if target.exists():
                 raise ImportRefused(_here(target))
             settings.runs_dir.mkdir(parents=True, exist_ok=True)
-            draft = settings.runs_dir / f".import-{secrets.token_hex(4)}"
-            try:
+            drafts.clear(settings.runs_dir, DRAFT)
+            with drafts.folder(settings.runs_dir, DRAFT) as draft:
                 _unpack(archive, contents, draft, source)
                 _put(draft, target)
-            finally:
-                shutil.rmtree(draft, ignore_errors=True)
     except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError, EOFError, struct.error) as error:
         # What zipfile raises of a file whose own lists are not what they should be.
         raise ImportRefused(f"{source} is no exported run, or it is cut: {error}") from error
@@ -118,7 +117,7 @@ def _contents(archive: zipfile.ZipFile, source: Path) -> Contents:
 def _unpack(archive: zipfile.ZipFile, contents: Contents, draft: Path, source: Path) -> None:
     """Write the run into ``draft``, checked."""
     folder = draft / f"record-{secrets.token_hex(4)}"
-    folder.mkdir(parents=True)
+    folder.mkdir()
     for name, member in contents.members.items():
         if member.bytes > LARGEST or archive.getinfo(name).file_size != member.bytes:
             raise ImportRefused(f"{source} is cut or was changed: {name} has not the {member.bytes} bytes it should have; copy it again")

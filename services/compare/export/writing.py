@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import tempfile
 import time
 import zipfile
 from collections.abc import Callable
@@ -17,7 +16,7 @@ import pyarrow.parquet as pq
 
 from compose.settings import Settings
 from loadtest.runs import MANIFEST, Run
-from services.compare import record
+from services.compare import drafts, record
 from services.compare.export import documents
 from services.compare.export.forms import CONTENTS, FORMAT, TABLES, Contents, Member
 from services.compare.export.secrets import Secrets
@@ -32,9 +31,9 @@ def export(settings: Settings, run: Run, target: Path, said: Callable[[str], Non
         raise IsADirectoryError(errno.EISDIR, "it is a folder")
     found = Record.open(run.folder)
     tables = run.folder / str(found.document["folder"])
-    # Before the vendors are asked, which may take long; a name of its own, so that what a killed export left is in nobody's way.
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
-        work = Path(folder)
+    # Before the vendors are asked, which may take long. What a killed export left goes with the next one of the same name.
+    drafts.clear(target.parent, f".{target.name}.parallax-")
+    with drafts.folder(target.parent, f".{target.name}.parallax-") as work:
         kept = documents.states(tables) if run.imported else documents.collect(settings, run, tables, said)
         secrets = Secrets.of(settings)
         _text(work / "manifest.json", (run.folder / MANIFEST).read_text(encoding="utf-8"), secrets)

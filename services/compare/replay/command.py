@@ -8,7 +8,6 @@ import os
 import shlex
 import shutil
 import socket
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -29,6 +28,7 @@ from compose.processes import MARKER, processes, recording_dir
 from compose.settings import Settings, SignalPath
 from loadtest.ledger import LedgerEntry, LedgerWriter
 from loadtest.runs import Manifest, Run, as_it_runs, load_run, make_run, new_run_id, newest_run, runs
+from services.compare import drafts
 from services.compare.paths import SAMPLED_KINDS
 from services.compare.replay.outcome import Outcome
 from services.compare.replay.recorded import SIGNALS, RecordedFile, Signal, files
@@ -41,6 +41,8 @@ from services.cruddur.signals import Route, expected
 #: What a replay keeps beside manifest and ledger: its outcome, and what the Collector under test said.
 OUTCOME = "replay.json"
 LOG = "collector.log"
+#: What the folder of the Collector under test is called below ``<STATE_DIR>/replays``, with an ending.
+DRAFT = "replay-"
 
 #: The application holds a batch back for so long when all is well (metrics, every two seconds, are the slowest). Seconds.
 HELD_BACK = 6.0
@@ -98,7 +100,8 @@ def replay(settings: Settings, run_id: str, say: Say) -> Outcome:
             _require_backends(sandbox, paths)
         replays = settings.state_dir / "replays"
         replays.mkdir(exist_ok=True)
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=replays)))
+        drafts.clear(replays, DRAFT)
+        folder = stack.enter_context(drafts.folder(replays, DRAFT))
         trial = stack.enter_context(Trial(ensure_built(), configuration, _environment(settings, sandbox), folder))
         change = _change(ours, entries, recording)
         new = stack.enter_context(_new_run(settings, run, change, kept, paths))
