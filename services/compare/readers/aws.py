@@ -63,6 +63,8 @@ def client(settings: Settings, service: Literal["xray", "logs", "cloudwatch"], h
         connect_timeout=2 if hurry else 5,
         read_timeout=PAGE_SECONDS if hurry else 60,
         max_pool_connections=8,
+        # A fixed name, as the other readers give: botocore would put one together twice a call, a tenth of its time.
+        user_agent="parallax-compare",
         # None: those of the environment. Offline an HTTP proxy leads nowhere.
         proxies={} if settings.mode == "offline" else None,
         retries={"mode": "standard", "max_attempts": 2 if hurry else ATTEMPTS if not endpoint else 3},
