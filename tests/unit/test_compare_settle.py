@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -161,3 +162,15 @@ def test_a_total_agrees_within_what_nobody_saw_an_answer_to(observed: float, agr
 def test_a_total_that_cannot_be_read_is_unknown_and_not_zero() -> None:
     _, settled, _, _ = run(lambda _: MINE, metrics=[Totals(Unreadable("no plan", final=True))])
     assert [(total.observed, total.agrees, total.reason) for total in settled.metrics] == [(None, None, "no plan")]
+
+
+def test_garbage_is_collected_rarely_while_backends_are_read_and_as_before_afterwards() -> None:
+    before, meanwhile = gc.get_threshold(), list[int]()
+
+    def answer(look: int) -> Sequence[Observation]:
+        meanwhile.append(gc.get_threshold()[0])
+        return MINE
+
+    run(answer)
+    assert meanwhile[0] > before[0]
+    assert gc.get_threshold() == before
