@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -14,6 +15,7 @@ from compose.settings import SignalPath
 from services.compare.model import Verdict
 from services.compare.readers import cloudwatch, rollbar
 from services.compare.readers.base import Observation, parse
+from services.compare.readers.xray import SDK_MARK, walk
 from services.compare.verdicts import Comparison
 from tests.compare_run import RUN, observations, requests
 
@@ -80,3 +82,24 @@ def test_what_others_write_as_json_is_read(document: str | bytes, value: Any) ->
 def test_what_is_no_json_is_a_value_error(document: str | bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
         parse(document)
+
+
+def test_a_subsegment_belongs_to_its_segment_in_whichever_order_their_documents_come() -> None:
+    mark = {"aws": {"xray": {"sdk": SDK_MARK}}}
+    documents: list[dict[str, Any]] = [
+        {"id": "s", "name": "Cruddur", "subsegments": [{"id": "a", "name": "query", "subsegments": [{"id": "b", "name": "row"}]}]} | mark,
+        {"id": "c", "type": "subsegment", "parent_id": "b", "name": "sent alone", "annotations": {"run": RUN}},
+        {"id": "d", "type": "subsegment", "parent_id": "c", "name": "below it"},
+        {"id": "o", "name": "cruddur"},
+        {"id": "p", "type": "subsegment", "parent_id": "o", "name": "of a span"},
+        {"id": "e", "type": "subsegment", "parent_id": "gone", "name": "orphan"},
+        {"id": "f", "type": "subsegment", "parent_id": "g", "name": "in a ring"} | mark,
+        {"id": "g", "type": "subsegment", "parent_id": "f", "name": "in a ring"},
+    ]
+    home = {"s": "Cruddur", "a": "Cruddur", "b": "Cruddur", "c": "Cruddur", "d": "Cruddur", "o": "cruddur", "p": "cruddur"}
+    by_otlp = {"o", "p", "e"}
+    for order in itertools.islice(itertools.permutations(documents), 0, None, 97):
+        found = walk({"Id": "1-68000000-" + "0" * 24, "Segments": [{"Document": json.dumps(each)} for each in order]})
+        assert {each.id: each.service for each in found} == {each: home.get(each, "") for each in "sabcdopefg"}
+        assert {each.id for each in found if each.path is SignalPath.XRAY_OTLP} == by_otlp
+        assert {each.run for each in found} == {RUN}

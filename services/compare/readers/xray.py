@@ -157,17 +157,19 @@ def walk(trace: Mapping[str, Any], documents: bool = False) -> list[Observation]
         except ValueError as error:
             raise Unreadable(f"X-Ray holds a segment of trace {trace_id} that is not JSON ({error})") from error
         _collect(document, document.get("parent_id"), document.get("type") != "subsegment", nodes)
-    run = next((value for document, _, _ in nodes.values() if (value := _attributes(document).get("run")) is not None), None)
+    attributes_of = {identity: _attributes(document) for identity, (document, _, _) in nodes.items()}
+    run = next((value for each in attributes_of.values() if (value := each.get("run")) is not None), None)
+    belongs: dict[str, tuple[Mapping[str, Any] | None, str]] = {}
     observations = []
     for identity, (document, parent, is_segment) in nodes.items():
+        home, mark = belongs[identity] = _belonging(identity, nodes, belongs)
         if document.get("in_progress") or document.get("inferred"):
             continue  # not finished, or made up by X-Ray: nobody sent it
-        home = _home(identity, nodes)
-        attributes = _attributes(document)
+        attributes = attributes_of[identity]
         start, end = document.get("start_time"), document.get("end_time")
         observations.append(
             Observation(
-                path=SignalPath.XRAY_SDK if _by_sdk(identity, nodes) else SignalPath.XRAY_OTLP,
+                path=SignalPath.XRAY_SDK if SDK_MARK in mark else SignalPath.XRAY_OTLP,
                 kind="segment" if is_segment else "subsegment",
                 service=home.get("name", "") if home is not None else str(attributes.get("otel.resource.service.name", "")),
                 name=document.get("name", ""),
@@ -209,15 +211,28 @@ def _ancestors(identity: str, nodes: Mapping[str, tuple[Mapping[str, Any], str |
         at = parent
 
 
-def _home(identity: str, nodes: Mapping[str, tuple[Mapping[str, Any], str | None, bool]]) -> Mapping[str, Any] | None:
-    """The segment a document belongs to; None when it has not arrived."""
-    return next((document for document, is_segment in _ancestors(identity, nodes) if is_segment), None)
+def _belonging(
+    identity: str,
+    nodes: Mapping[str, tuple[Mapping[str, Any], str | None, bool]],
+    known: Mapping[str, tuple[Mapping[str, Any] | None, str]],
+) -> tuple[Mapping[str, Any] | None, str]:
+    """The segment a document belongs to, None when it has not arrived; and the mark of whoever sent it, which a subsegment without one has
+    from what it lies in. ``known``: the same of documents that were asked about before."""
+    document, parent, is_segment = nodes[identity]
+    if is_segment:
+        return document, _mark(document)
+    if parent is not None and parent in known:
+        home, mark = known[parent]
+        return home, _mark(document) or mark
+    above = list(_ancestors(identity, nodes))
+    home = next((each for each, ends in above if ends), None)
+    return home, next((mark for each, _ in above if (mark := _mark(each))), "")
 
 
-def _by_sdk(identity: str, nodes: Mapping[str, tuple[Mapping[str, Any], str | None, bool]]) -> bool:
-    """Whether the X-Ray SDK sent it; a subsegment without a mark of its own has its segment's."""
-    marks = (document.get("aws", {}).get("xray", {}).get("sdk") for document, _ in _ancestors(identity, nodes))
-    return SDK_MARK in next((mark for mark in marks if mark), "")
+def _mark(document: Mapping[str, Any]) -> str:
+    """What a document says of the SDK that sent it."""
+    aws = document.get("aws")
+    return aws.get("xray", {}).get("sdk") or "" if aws is not None else ""
 
 
 def _attributes(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -225,9 +240,9 @@ def _attributes(document: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for values in document.get("metadata", {}).values():
         if isinstance(values, dict):
-            found |= values
-    found |= document.get("annotations", {})
-    return {key: value for key, value in found.items() if value is not None}
+            found.update(values)
+    found.update(document.get("annotations", {}))
+    return {key: value for key, value in found.items() if value is not None} if None in found.values() else found
 
 
 def _annotated(summary: Mapping[str, Any], key: str) -> set[str]:
