@@ -51,6 +51,8 @@ class UnknownRequest(Exception):
     """The ledger holds a request this version knows nothing of. The message is one line."""
 
 
+#: Observations that are put into DuckDB at once: a statement costs as much as a few thousand rows.
+_LOT: Final = 20_000
 #: Where DuckDB puts what does not fit into its memory limit; made when needed, and removed when the comparison is closed.
 _SPILL: Final = str(Path(tempfile.gettempdir()) / f"parallax-compare-{os.getpid()}")
 
@@ -104,6 +106,8 @@ class Comparison:
         self._traces: set[str] = set()
         #: Whether the table ``checked`` holds what the observations say now.
         self._checked = False
+        #: Observations that are not in their table yet.
+        self._waiting: list[pa.Table] = []
         self._load(entries)
         for path in self.paths:
             self._db.execute("INSERT INTO path VALUES (?, ?, TRUE, TRUE)", [_INDEX[path], PATHS[path].decider])
@@ -142,12 +146,15 @@ class Comparison:
             deliveries.append(each.deliveries)
             units.append(each.units)
         self._checked = False
-        self._insert("observation", pa.table(columns, schema=_OBSERVATION))
+        self._waiting.append(pa.table(columns, schema=_OBSERVATION))
+        if sum(rows.num_rows for rows in self._waiting) >= _LOT:
+            self._put()
 
     def forget(self, paths: Collection[SignalPath], traces: Collection[str]) -> None:
         """Drop what was observed of these traces on these paths, because it is read again."""
         if traces and paths:
             self._checked = False
+            self._put()
             self._db.execute(
                 "DELETE FROM observation WHERE trace_id IN (SELECT unnest(?)) AND subject IN "
                 "(SELECT subject FROM subject JOIN label USING (label) WHERE path IN (SELECT unnest(?)))",
@@ -161,6 +168,7 @@ class Comparison:
     def clear(self, paths: Collection[SignalPath]) -> None:
         """Drop everything that was observed on these paths: reading them failed half-way, or begins anew."""
         self._checked = False
+        self._put()
         numbers = [[_INDEX[path] for path in paths]]
         self._db.execute(
             "DELETE FROM observation WHERE subject IN "
@@ -215,6 +223,7 @@ class Comparison:
 
     def _check(self) -> None:
         if not self._checked:
+            self._put()
             self._db.execute("CREATE OR REPLACE TABLE checked AS FROM checking")
             self._checked = True
 
@@ -230,6 +239,7 @@ class Comparison:
             ],
             names=["label", "path", "kind", "service", "name"],
         )
+        self._put()
         self._db.register("label_text", texts)
         return self._db.sql(
             "SELECT label_text.* EXCLUDE (label), observation.* EXCLUDE (subject) "
@@ -448,6 +458,11 @@ class Comparison:
                 else:
                     total[1 if found[key][0] else 0] += count
         return [Kept(path, key, *total) for (path, key), total in sorted(totals.items(), key=lambda item: (_INDEX[item[0][0]], item[0][1]))]
+
+    def _put(self) -> None:
+        if self._waiting:
+            self._insert("observation", pa.concat_tables(self._waiting))
+            self._waiting.clear()
 
     def _insert(self, table: str, rows: pa.Table) -> None:
         if rows.num_rows:

@@ -246,6 +246,22 @@ def test_what_is_read_again_replaces_what_was_known() -> None:
     comparison.close()
 
 
+def test_what_was_only_just_added_is_forgotten_cleared_and_listed_too() -> None:
+    entry, observed = one()
+    comparison = Comparison(RUN, [entry], ALL)
+    comparison.add(observed)
+    comparison.forget([SignalPath.XRAY_SDK], [entry.trace_id])
+    comparison.add(observed)
+    comparison.clear([SignalPath.HONEYCOMB_OTLP])
+    comparison.add(observed[:1])
+    left = Counter(batch for rows in comparison.observations() for batch in rows.column("path").to_pylist())
+    once, first = Counter(str(each.path) for each in observed), str(observed[0].path)
+    times = {str(SignalPath.XRAY_SDK): 1, str(SignalPath.HONEYCOMB_OTLP): 0}
+    assert left == Counter({path: count * times.get(path, 2) + (path == first) for path, count in once.items()})
+    assert comparison.progress()[SignalPath.CLOUDWATCH_OTLP].observations == 2 * once[str(SignalPath.CLOUDWATCH_OTLP)]
+    comparison.close()
+
+
 def test_a_ledger_of_another_version_is_refused_and_named() -> None:
     entry, _ = one()
     with pytest.raises(UnknownRequest, match="GET /nowhere"):
