@@ -102,6 +102,6 @@ def insert(db: duckdb.DuckDBPyConnection, parts: pa.Table) -> None:
             db.execute(f"INSERT INTO long_text BY NAME SELECT * FROM {view}")
 
 
-def delete(db: duckdb.DuckDBPyConnection, rows: str, parameters: Sequence[object]) -> None:
-    """Delete the texts of rows that are about to be deleted; ``rows``: SQL after FROM, with ``parameters``."""
-    db.execute(f"DELETE FROM long_text WHERE number IN (SELECT long_text FROM {rows} AND long_text IS NOT NULL)", parameters)
+def delete(db: duckdb.DuckDBPyConnection, rows: str, column: str = "long_text", parameters: Sequence[object] = ()) -> None:
+    """Delete the texts of rows that are about to be deleted; ``rows``: SQL from after FROM to a condition, with ``parameters``."""
+    db.execute(f"DELETE FROM long_text WHERE number IN (SELECT {column} FROM {rows} AND {column} IS NOT NULL)", parameters)

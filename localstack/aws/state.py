@@ -18,8 +18,10 @@ from localstack.aws.xray.models import XRay
 from localstack.aws.xray.sampling.rules import BOOST_SCHEMA
 from localstack.aws.xray.sampling.rules import SCHEMA as SAMPLING_SCHEMA
 from localstack.aws.xray.segments.storage import ID_BITS, INDEXED, SegmentInsert
+from localstack.aws.xray.segments.storage import LONG_DOCUMENTS as LONG_SEGMENTS
 from localstack.aws.xray.segments.storage import SCHEMA as SEGMENT_SCHEMA
 from localstack.aws.xray.segments.validation import LENIENT, Limits
+from localstack.aws.xray.spans.receiving import LONG_DOCUMENTS as LONG_SPANS
 from localstack.aws.xray.spans.receiving import SCHEMA as SPAN_SCHEMA
 from localstack.aws.xray.spans.retrieval import SCHEMA as RETRIEVAL_SCHEMA
 from localstack.aws.xray.traces.index import SCHEMA as INDEX_SCHEMA
@@ -47,6 +49,8 @@ MIGRATIONS = (
     *RETRIEVAL_SCHEMA,
     *longtext.SCHEMA,
     *LONG_MESSAGES,
+    *LONG_SEGMENTS,
+    *LONG_SPANS,
 )
 
 #: DuckDB's own limit; the process needs about 100 MB more for Python and Arrow.

@@ -180,7 +180,7 @@ class Rollbar:
         def work(db: duckdb.DuckDBPyConnection) -> bool:
             if db.execute("SELECT 1 FROM occurrence WHERE id = ?", [occurrence_id]).fetchone() is None:
                 return False
-            longtext.delete(db, "occurrence WHERE id = ?", [occurrence_id])
+            longtext.delete(db, "occurrence WHERE id = ?", parameters=[occurrence_id])
             db.execute("DELETE FROM occurrence WHERE id = ?", [occurrence_id])
             return True
 

@@ -171,7 +171,7 @@ class Logs:
             group = _group(db, name)
             if group.protected:
                 raise AwsError("ValidationException", f"The log group {name} has deletion protection enabled")
-            longtext.delete(db, "log_event WHERE group_id = ?", [group.id])
+            longtext.delete(db, "log_event WHERE group_id = ?", parameters=[group.id])
             db.execute("DELETE FROM log_event WHERE group_id = ?", [group.id])
             db.execute("DELETE FROM log_stream WHERE group_id = ?", [group.id])
             db.execute("DELETE FROM log_group WHERE id = ?", [group.id])
@@ -242,7 +242,7 @@ class Logs:
     def delete_stream(self, group_name: str, name: str) -> None:
         def work(db: duckdb.DuckDBPyConnection) -> None:
             stream = _stream(db, _group(db, group_name), name)
-            longtext.delete(db, "log_event WHERE stream_id = ?", [stream.id])
+            longtext.delete(db, "log_event WHERE stream_id = ?", parameters=[stream.id])
             db.execute("DELETE FROM log_event WHERE stream_id = ?", [stream.id])
             db.execute("DELETE FROM log_stream WHERE id = ?", [stream.id])
 

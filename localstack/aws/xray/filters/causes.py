@@ -16,7 +16,9 @@ import duckdb
 import orjson
 import pyarrow as pa
 
+from localstack import longtext
 from localstack.aws.xray.filters.syntax import CauseKind
+from localstack.aws.xray.traces.derivation import MAX_INDEXED
 from localstack.aws.xray.traces.documents import Documents
 from localstack.aws.xray.traces.rootcauses import RootCause, root_causes
 from localstack.aws.xray.traces.summaries import root_cause
@@ -122,7 +124,7 @@ class RootCauseTables:
             db.execute("UPDATE xray_root_cause_watermark SET watermark = ?", [upto])
 
     def _skip(self, kind: CauseKind, began: tuple[float, float] | None) -> None:
-        """Traces in whose documents the member does not occur (nor an escaped letter that may hide it) have no such cause.
+        """Traces in whose documents the member does not occur (nor an escaped letter that may hide it) have no such cause; a long one may.
 
         Only a short cut: without the memory to look through large documents this does nothing.
         """
@@ -132,7 +134,8 @@ class RootCauseTables:
                 f"""INSERT INTO xray_root_cause_known
                     SELECT trace, began, $kind FROM xray_trace
                     WHERE {range_} AND trace NOT IN (SELECT trace FROM xray_root_cause_known WHERE kind = $kind AND {range_})
-                      AND trace NOT IN (SELECT trace FROM segment WHERE contains(document, $member) OR contains(document, '\\u'))""",
+                      AND trace NOT IN (SELECT trace FROM segment
+                                        WHERE contains(document, $member) OR contains(document, '\\u') OR long_text IS NOT NULL)""",
                 {"kind": kind, "member": f'"{kind}"', **parameters},
             )
 
@@ -173,7 +176,9 @@ class RootCauseTables:
             for kind, listed in zip(_KINDS, (found.fault, found.error, found.response_time), strict=True):
                 for number, cause in enumerate(listed):
                     key = {"trace": trace, "began": part[trace], "kind": kind, "number": number}
-                    causes.append(key | {"members": orjson.dumps(root_cause(cause)).decode()})
+                    members = orjson.dumps(root_cause(cause)).decode()
+                    # As everything that is in a row: of a bounded length. Such a cause is found by its elements.
+                    causes.append(key | {"members": "{}" if longtext.is_long(members) else members})
                     elements.extend(key | element for element in _elements(cause))
         known = [{"trace": trace, "began": began, "kind": kind} for trace, began in part.items() for kind in _KINDS]
         with self._store.transaction() as db:
@@ -193,13 +198,19 @@ def _range(began: tuple[float, float] | None) -> tuple[str, dict[str, float]]:
     return ("true", {}) if began is None else ("began BETWEEN $since AND $until", {"since": began[0], "until": began[1]})
 
 
+def _indexed(text: str | None) -> str | None:
+    return text and text[:MAX_INDEXED]
+
+
 def _elements(cause: RootCause) -> Iterator[dict[str, Any]]:
     """The rows of xray_root_cause_element, without their key."""
     entities = [entity for service in cause.services for entity in service.entities]
     lists: dict[str, list[dict[str, Any]]] = {
         "service": [{"name": one.service.name, "type": one.service.type, "inferred": one.inferred} for one in cause.services],
         "entity": [{"name": one.name, "remote": one.remote, "coverage": one.coverage} for one in entities],
-        "exception": [{"name": failure.name, "message": failure.message} for one in entities for failure in one.exceptions],
+        "exception": [
+            {"name": _indexed(failure.name), "message": _indexed(failure.message)} for one in entities for failure in one.exceptions
+        ],
     }
     for element, found in lists.items():
         for position, values in enumerate(found):

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 import duckdb
 import pyarrow as pa
 
+from localstack import longtext
 from localstack.aws.xray.segments.validation import Segment, id_time
 from localstack.store import Feed, registered
 
@@ -48,8 +49,10 @@ INDEXED = (
     "UPDATE segment SET trace = replace(trace_id[3:], '-', '')::UUID, changed_commit = first_commit, bytes = strlen(document)",
 )
 
+#: Long documents are beside their segments.
+LONG_DOCUMENTS = longtext.moved("segment", "document")
 
-#: What is known of a segment when it arrives, as the table has it.
+#: What is known of a segment when it arrives, as the table has it; ``bytes`` of a long document only.
 _ARRIVED = pa.schema(
     {
         "trace": pa.uuid(),
@@ -64,17 +67,20 @@ _ARRIVED = pa.schema(
         "end_time": pa.float64(),
         "received": pa.float64(),
         "document": pa.string(),
+        "bytes": pa.int32(),
+        "long_text": pa.int64(),
     }
 )
 
 
-def to_arrow(segments: Sequence[Segment], now: float) -> pa.Table:
-    """Rows for the store's table ``segment``, in the order of arrival."""
+def to_arrow(segments: Sequence[Segment], now: float) -> dict[str, pa.Table]:
+    """Rows for the store's tables ``long_text`` and ``segment``, in the order of arrival."""
     if not segments:
-        return _ARRIVED.empty_table()
+        return {"segment": _ARRIVED.empty_table()}
     trace_ids, ids, parents, independent, names, starts, ends, documents = zip(*segments, strict=True)
     # As bytes: to make them of texts takes DuckDB longer than all else of a row.
     traces = pa.array([bytes.fromhex(trace_id[2:10] + trace_id[11:]) for trace_id in trace_ids], pa.binary(16))
+    shorts, long, parts = longtext.split(documents)
     times = [id_time(trace_id, now) or start for trace_id, start in zip(trace_ids, starts, strict=True)]
     columns = [
         pa.ExtensionArray.from_storage(pa.uuid(), traces),
@@ -88,9 +94,11 @@ def to_arrow(segments: Sequence[Segment], now: float) -> pa.Table:
         starts,
         ends,
         [now] * len(segments),
-        documents,
+        shorts,
+        [None if number is None else len(document.encode()) for number, document in zip(long, documents, strict=True)],
+        long,
     ]
-    return pa.table(columns, schema=_ARRIVED)
+    return {"long_text": parts, "segment": pa.table(columns, schema=_ARRIVED)}
 
 
 class _Seen:
@@ -125,6 +133,10 @@ class _Seen:
         return known
 
 
+#: Whether a segment ``new`` was in progress, and came after the complete one.
+_LATE = "(new.end_time IS NULL AND segment.end_time IS NOT NULL)"
+
+
 class SegmentInsert:
     """Brings segments into the table: a segment is stored once for its trace and id.
 
@@ -139,11 +151,11 @@ class SegmentInsert:
     def prepare(self, db: duckdb.DuckDBPyConnection) -> None:
         """See :class:`localstack.store.Store`: to plan the insert takes longer than to do it."""
         self._feed = Feed(db, "arrived_segment", _with_commit(_ARRIVED.empty_table(), 0))
-        columns = ", ".join(_ARRIVED.names)
+        columns = ", ".join(name for name in _ARRIVED.names if name != "bytes")
         db.execute(
             f"""PREPARE insert_segment AS
                 INSERT INTO segment ({columns}, first_commit, changed_commit, revision, deliveries, bytes)
-                SELECT {columns}, commit, commit, 1, 1, strlen(document) FROM arrived_segment"""
+                SELECT {columns}, commit, commit, 1, 1, coalesce(bytes, strlen(document)) FROM arrived_segment"""
         )
 
     def __call__(self, db: duckdb.DuckDBPyConnection, rows: pa.Table) -> None:
@@ -158,8 +170,10 @@ class SegmentInsert:
             return
         for wave in _waves(rows):
             targets = _targets(db, wave, known)
-            aimed = wave.append_column("target", pa.array(targets, pa.int64()))
+            aimed = wave.append_column("target", pa.array([target and target[0] for target in targets], pa.int64()))
             with registered(db, aimed.filter(pa.array([target is not None for target in targets]))) as view:
+                if any(target is not None and target[1] is not None for target in targets):
+                    longtext.delete(db, f"segment JOIN {view} new ON segment.rowid = new.target WHERE NOT {_LATE}", "segment.long_text")
                 self._update(db, view)
             self._insert(db, wave.filter(pa.array([target is None for target in targets])))
 
@@ -178,7 +192,7 @@ class SegmentInsert:
             f"""
             UPDATE segment SET
                 changed_commit = {self._commit},
-                bytes = CASE WHEN late THEN bytes ELSE strlen(new.document) END,
+                bytes = CASE WHEN late THEN segment.bytes ELSE coalesce(new.bytes, strlen(new.document)) END,
                 revision = segment.revision + 1,
                 received = new.received,
                 deliveries = CASE WHEN late THEN deliveries WHEN segment.end_time IS NULL AND new.end_time IS NOT NULL THEN 1
@@ -188,11 +202,10 @@ class SegmentInsert:
                 name = CASE WHEN late THEN segment.name ELSE new.name END,
                 start_time = CASE WHEN late THEN segment.start_time ELSE new.start_time END,
                 end_time = CASE WHEN late THEN segment.end_time ELSE new.end_time END,
-                document = CASE WHEN late THEN segment.document ELSE new.document END
+                document = CASE WHEN late THEN segment.document ELSE new.document END,
+                long_text = CASE WHEN late THEN segment.long_text ELSE new.long_text END
             FROM (
-                -- late: it was in progress, and came after the complete one
-                SELECT arrived.*, arrived.end_time IS NULL AND before.end_time IS NOT NULL AS late
-                FROM {view} arrived JOIN segment before ON before.rowid = arrived.target
+                SELECT new.*, {_LATE} AS late FROM {view} new JOIN segment ON segment.rowid = new.target
             ) new
             WHERE segment.rowid = new.target
             """
@@ -208,11 +221,11 @@ def _keys(rows: pa.Table) -> list[tuple[str, str]]:
     return list(zip(rows["trace_id"].to_pylist(), rows["id"].to_pylist(), strict=True))
 
 
-def _targets(db: duckdb.DuckDBPyConnection, rows: pa.Table, ids: Sequence[int]) -> list[int | None]:
-    """For each row the number of the table's row that is the same segment; ``ids``: those that may have one."""
+def _targets(db: duckdb.DuckDBPyConnection, rows: pa.Table, ids: Sequence[int]) -> list[tuple[int, int | None] | None]:
+    """For each row the table's row that is the same segment, its number and its long text's; ``ids``: those that may have one."""
     marks = ", ".join(map(str, set(ids)))
-    found = db.execute(f"SELECT trace_id, id, rowid FROM segment WHERE id_bits IN ({marks})").fetchall()
-    stored = {(trace_id, identity): number for trace_id, identity, number in found}
+    found = db.execute(f"SELECT trace_id, id, rowid, long_text FROM segment WHERE id_bits IN ({marks})").fetchall()
+    stored = {(trace_id, identity): (number, long) for trace_id, identity, number, long in found}
     return [stored.get(key) for key in _keys(rows)]
 
 

@@ -15,6 +15,7 @@ import orjson
 import pyarrow as pa
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from localstack import longtext
 from localstack.aws.xray.account.destinations import Destinations
 from localstack.aws.xray.segments import storage, validation
 from localstack.aws.xray.segments.validation import MAX_DOCUMENT_BYTES, Rejected, Segment
@@ -33,6 +34,9 @@ SCHEMA = (
         document VARCHAR NOT NULL
     )""",
 )
+
+#: Long documents are beside their spans.
+LONG_DOCUMENTS = longtext.moved("xray_span", "document")
 
 #: Limits of the OTLP endpoint for traces ("OTLP endpoints", CloudWatch user guide).
 MAX_SPANS = 10_000
@@ -94,19 +98,19 @@ class Spans:
         starts = [span["startTimeUnixNano"] for span, _ in valid]
         if starts and max(starts) - min(starts) > MAX_GAP_SECONDS * 10**9:
             raise TooMuch("The spans of one request must not be more than 24 hours apart")
-        self._store.append({"segment": storage.to_arrow(self._indexed(valid, now), now), "xray_span": _rows(valid, now)})
+        self._store.append(_together(storage.to_arrow(self._indexed(valid, now), now), _rows(valid, now)))
         return Receipt(len(reasons), tuple(reasons[:_REASONS]))
 
     def tables(self, arrived: Sequence[Segment], now: float) -> dict[str, pa.Table]:
         """What is to be stored of the segments that PutTraceSegments brought."""
         if not self._destinations.to_logs():
-            return {"segment": storage.to_arrow(arrived, now)}
+            return storage.to_arrow(arrived, now)
         indexed = [segment for segment in arrived if self._destinations.indexes(segment.trace_id)]
         kept = [
             (segment.trace_id.lower(), segment.id.lower(), segment.start_time, segment.end_time, now, True, segment.document)
             for segment in arrived
         ]
-        return {"segment": storage.to_arrow(indexed, now), "xray_span": _arrow(kept)}
+        return _together(storage.to_arrow(indexed, now), _arrow(kept))
 
     def _indexed(self, spans: Sequence[tuple[Document, bytes]], now: float) -> list[Segment]:
         """The segments of the spans that the indexing rule takes."""
@@ -162,7 +166,7 @@ def _fitting(document: Document) -> str:
     return text.decode()
 
 
-def _rows(spans: Sequence[tuple[Document, bytes]], now: float) -> pa.Table:
+def _rows(spans: Sequence[tuple[Document, bytes]], now: float) -> dict[str, pa.Table]:
     return _arrow(
         [
             (
@@ -188,10 +192,20 @@ _COLUMNS = pa.schema(
         ("received", pa.float64()),
         ("segment", pa.bool_()),
         ("document", pa.string()),
+        ("long_text", pa.int64()),
     ]
 )
 
 
-def _arrow(rows: Sequence[tuple[Any, ...]]) -> pa.Table:
-    columns = zip(*rows, strict=True) if rows else ([] for _ in _COLUMNS)
-    return pa.table([pa.array(column, field.type) for column, field in zip(columns, _COLUMNS, strict=True)], schema=_COLUMNS)
+def _arrow(rows: Sequence[tuple[Any, ...]]) -> dict[str, pa.Table]:
+    """Rows for the tables ``long_text`` and ``xray_span``; of a row everything but the number of its long text."""
+    if not rows:
+        return {"xray_span": _COLUMNS.empty_table()}
+    *columns, documents = zip(*rows, strict=True)
+    shorts, long, parts = longtext.split(documents)
+    return {"long_text": parts, "xray_span": pa.table([*columns, shorts, long], schema=_COLUMNS)}
+
+
+def _together(*tables: dict[str, pa.Table]) -> dict[str, pa.Table]:
+    names = dict.fromkeys(name for each in tables for name in each)
+    return {name: pa.concat_tables([each[name] for each in tables if name in each]) for name in names}

@@ -20,6 +20,7 @@ from typing import Any, Literal
 import duckdb
 import orjson
 
+from localstack import longtext
 from localstack.aws.errors import AwsError
 from localstack.aws.tokens import make_token, read_token
 from localstack.aws.xray.graphs.service_graph import Graph, Graphs
@@ -232,7 +233,7 @@ class Retrievals:
         now = time.time()
         parsed = [validation.parse(document, now) for texts in documents.values() for document in texts]
         valid = [segment for segment in parsed if not isinstance(segment, validation.Rejected)]
-        schema = (*storage.SCHEMA, *storage.ID_BITS, *storage.INDEXED, *index.SCHEMA)
+        schema = (*storage.SCHEMA, *storage.ID_BITS, *storage.INDEXED, *longtext.SCHEMA, *storage.LONG_DOCUMENTS, *index.SCHEMA)
         with tempfile.TemporaryDirectory(prefix="retrieval-") as folder:
             scratch = Store(
                 Path(folder) / "graph.duckdb",
@@ -243,7 +244,7 @@ class Retrievals:
                 inserts={"segment": storage.SegmentInsert()},
             )
             try:
-                scratch.append({"segment": storage.to_arrow(valid, now)})
+                scratch.append(storage.to_arrow(valid, now))
                 return Graphs(scratch, index.Index(scratch)).of_traces(list(documents)), links
             finally:
                 scratch.close()
@@ -353,10 +354,15 @@ def _read(db: duckdb.DuckDBPyConnection, table: str, places: Sequence[int], spar
     if not places:
         return {}
     if not sparing:
-        return dict(db.execute(f"SELECT rowid, document FROM {table} WHERE rowid IN ({', '.join(map(str, places))})").fetchall())
+        conditions = [f"rowid IN ({', '.join(map(str, places))})"]
+    else:
+        ranges = row_ranges([(place, longtext.LONG) for place in places], _RANGE_BYTES)
+        conditions = [f"rowid BETWEEN {first} AND {last}" for first, last in ranges]
     found: dict[int, str] = {}
-    for first, last in row_ranges([(place, MAX_DOCUMENT) for place in places], _RANGE_BYTES):
-        found.update(db.execute(f"SELECT rowid, document FROM {table} WHERE rowid BETWEEN ? AND ?", [first, last]).fetchall())
+    for condition in conditions:
+        rows = db.execute(f"SELECT rowid, document, long_text FROM {table} WHERE {condition}").fetchall()
+        texts = longtext.whole(db, (long for _, _, long in rows))
+        found.update({place: texts.get(long, document) for place, document, long in rows})
     return found
 
 

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 
 import duckdb
 import orjson
+import pyarrow as pa
 
+from localstack import longtext
 from localstack.aws.xray.traces.entities import CALLS
 from localstack.aws.xray.traces.facts import AWS_PREFIX, DATABASE_TYPE, MAX_ANNOTATIONS, REMOTE_TYPE, RESOURCES, SERVICES
-from localstack.store import row_ranges
+from localstack.store import registered, row_ranges
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +67,17 @@ _ENTITY = {
 _EXCEPTION = {"type": "JSON", "message": "JSON", "remote": "JSON"}
 
 
+#: Characters of a text that are indexed: a URL, a message, an annotation's value. Of the latter X-Ray takes 1,000.
+MAX_INDEXED = 2_000
+
+
 def _transform(json: str, structure: object) -> str:
     return f"json_transform({json}, '{orjson.dumps(structure).decode()}')"
 
 
 def _text(json: str) -> str:
-    """The text of a JSON value that is a string, else NULL."""
-    return f"""CASE WHEN starts_with({json}::VARCHAR, '"') THEN json_extract_string({json}::VARCHAR, '$') END"""
+    """The text of a JSON value that is a string, as far as it is indexed, else NULL."""
+    return f"""CASE WHEN starts_with({json}::VARCHAR, '"') THEN left(json_extract_string({json}::VARCHAR, '$'), {MAX_INDEXED}) END"""
 
 
 def _integer(json: str) -> str:
@@ -134,17 +140,21 @@ _DIRTY = """
     SELECT DISTINCT trace FROM segment WHERE changed_commit > $after AND changed_commit <= $upto AND hash(trace) % $parts = $part
 """
 
-#: Their documents, each an entity of level 0. What was checked and kept in columns is taken from there.
-_DOCUMENTS = f"""
+
+def _documents(rows: str) -> str:
+    """Their documents, each an entity of level 0. What was checked and kept in columns is taken from there."""
+    return f"""
     SELECT trace, bytes, id_bits AS document, 0 AS level, id_bits AS id, TRY_CAST('0x' || parent_id AS UBIGINT) AS parent,
            NOT independent AS segment, trace_time, first_commit, name, start_time, end_time, {_COLUMNS}
     FROM (
         SELECT trace, bytes, id_bits, parent_id, independent, trace_time, first_commit, name, start_time, end_time,
                {_transform("document", _ENTITY)} AS e
-        FROM segment WHERE trace IN (FROM derived_dirty) AND rowid BETWEEN $first AND $last
+        FROM ({rows}) WHERE trace IN (FROM derived_dirty) AND rowid BETWEEN $first AND $last
     )
 """
 
+
+_SHORT = _documents("SELECT rowid, * FROM segment WHERE long_text IS NULL")
 #: What is embedded one level below. An independent subsegment takes the place of what its parent held of it.
 _EMBEDDED = f"""
     INSERT INTO derived_entity BY NAME
@@ -301,7 +311,7 @@ _ANNOTATIONS = f"""
                unnest(map_entries(annotations)) AS entry, generate_subscripts(map_keys(annotations), 1) AS position
         FROM derived_entity WHERE annotations IS NOT NULL
     ), typed AS (
-        SELECT trace, document, id, start_time, position, entry.key AS key, {_text("entry.value")} AS string_value,
+        SELECT trace, document, id, start_time, position, left(entry.key, {MAX_INDEXED}) AS key, {_text("entry.value")} AS string_value,
                CASE WHEN regexp_matches(entry.value::VARCHAR, '^[-0-9]') THEN TRY_CAST(entry.value::VARCHAR AS DOUBLE) END AS number_value,
                CASE entry.value::VARCHAR WHEN 'true' THEN true WHEN 'false' THEN false END AS boolean_value
         FROM listed
@@ -343,11 +353,18 @@ def derive(db: duckdb.DuckDBPyConnection, changed: Changed, sparing: bool = Fals
     if first is not None:
         for table in _TABLES:
             db.execute(f"DELETE FROM {table} WHERE trace IN (FROM derived_dirty) AND began BETWEEN ? AND ?", [first, last])
-    ranges = _ranges(db, "segment WHERE trace IN (FROM derived_dirty)") if sparing else _EVERYTHING
+    ranges = _ranges(db, "segment WHERE trace IN (FROM derived_dirty) AND long_text IS NULL") if sparing else _EVERYTHING
     into = "CREATE OR REPLACE TEMP TABLE derived_entity AS"
-    for first, last in ranges:
-        db.execute(f"{into} {_DOCUMENTS}", {"first": first, "last": last})
+    for first, last in ranges or _EVERYTHING:
+        db.execute(f"{into} {_SHORT}", {"first": first, "last": last})
         into = "INSERT INTO derived_entity BY NAME"
+    for first, last in _ranges(db, "segment WHERE trace IN (FROM derived_dirty) AND long_text IS NOT NULL"):
+        numbers = db.execute("SELECT long_text FROM segment WHERE rowid BETWEEN ? AND ?", [first, last]).fetchall()
+        texts = longtext.whole(db, (number for (number,) in numbers))
+        table = pa.table({"number": pa.array(texts.keys(), pa.int64()), "text": pa.array(texts.values(), pa.string())})
+        with registered(db, table) as view:
+            beside = f"SELECT segment.rowid, segment.* REPLACE (text AS document) FROM segment JOIN {view} ON number = long_text"
+            db.execute(f"{into} {_documents(beside)}", {"first": first, "last": last})
     level = 0
     while db.execute("SELECT 1 FROM derived_entity WHERE level = ? AND embedded > 0 LIMIT 1", [level]).fetchall():
         ranges = _ranges(db, f"derived_entity WHERE level = {level} AND embedded > 0") if sparing else _EVERYTHING

@@ -10,9 +10,10 @@ from typing import Any
 
 import duckdb
 
+from localstack import longtext
 from localstack.store import Store, row_ranges
 
-_COLUMNS = "trace_id, id, parent_id, independent, start_time, end_time, received, revision, document"
+_COLUMNS = "trace_id, id, parent_id, independent, start_time, end_time, received, revision, document, long_text"
 
 #: Bytes that a range of rows is read of at once (:func:`localstack.store.row_ranges`).
 _RANGE_BYTES = 2 * 1024 * 1024
@@ -57,15 +58,16 @@ class Documents:
         parameters = {"traces": _uuids(trace_ids)}
         chosen = "FROM segment WHERE trace IN (SELECT unnest($traces::UUID[]))"
         try:
-            rows = self._store.read(f"SELECT {_COLUMNS} {chosen}", parameters)
+            with self._store.transaction() as db:
+                documents = _whole(db, db.execute(f"SELECT {_COLUMNS} {chosen}", parameters).fetchall())
         except duckdb.OutOfMemoryException:
-            # Not for these documents: for large ones that are stored between them.
+            # Not for these documents: for what is stored between them.
             with self._store.transaction() as db:
                 places = db.execute(f"SELECT rowid, bytes {chosen} ORDER BY rowid", parameters).fetchall()
-                rows = _read(db, places)
+                documents = _read(db, places)
         found: dict[str, list[StoredDocument]] = {}
-        for row in rows:
-            found.setdefault(row[0], []).append(StoredDocument(*row))
+        for document in documents:
+            found.setdefault(document.trace_id, []).append(document)
         return found
 
     def part(self, trace_id: str, most: int, after: str = "") -> tuple[list[StoredDocument], bool]:
@@ -79,9 +81,8 @@ class Documents:
             while last < len(places) and (last == first or places[last][1] <= most):
                 most -= places[last][1]
                 last += 1
-            rows = _read(db, sorted((row, size) for row, size, _ in places[first:last]))
-        documents = sorted((StoredDocument(*row) for row in rows), key=lambda one: (one.start_time, one.id))
-        return documents, last == len(places)
+            documents = _read(db, sorted((row, size) for row, size, _ in places[first:last]))
+        return sorted(documents, key=lambda one: (one.start_time, one.id)), last == len(places)
 
 
 class Recent:
@@ -130,12 +131,19 @@ class Recent:
             self._commits, self._room = commits, _RECENT_BYTES
 
 
-def _read(db: duckdb.DuckDBPyConnection, places: Sequence[tuple[int, int]]) -> list[tuple[Any, ...]]:
+def _read(db: duckdb.DuckDBPyConnection, places: Sequence[tuple[int, int]]) -> list[StoredDocument]:
     """The rows with these ids; within the transaction the ids are of."""
-    rows: list[tuple[Any, ...]] = []
+    found: list[StoredDocument] = []
     for first, last in row_ranges(places, _RANGE_BYTES):
-        rows += db.execute(f"SELECT {_COLUMNS} FROM segment WHERE rowid BETWEEN ? AND ?", [first, last]).fetchall()
-    return rows
+        found += _whole(db, db.execute(f"SELECT {_COLUMNS} FROM segment WHERE rowid BETWEEN ? AND ?", [first, last]).fetchall())
+    return found
+
+
+def _whole(db: duckdb.DuckDBPyConnection, rows: Sequence[tuple[Any, ...]]) -> list[StoredDocument]:
+    """The documents of rows of the columns, with the long texts; within the transaction that has read them."""
+    texts = longtext.whole(db, (row[-1] for row in rows))
+    found: list[list[Any]] = [[*fields, texts.get(long, document)] for *fields, document, long in rows]
+    return [StoredDocument(*fields) for fields in found]
 
 
 def _uuids(trace_ids: Sequence[str]) -> list[str]:
