@@ -13,7 +13,7 @@ import requests as http
 from playwright.sync_api import Page, expect
 
 from compose.settings import ROOT
-from tests.browser.checks import axe
+from tests.browser.checks import axe, no_sideways_scroll
 from tests.browser.runs import RealRun
 from tests.sandbox import Sandbox
 from tests.waiting import until
@@ -79,6 +79,17 @@ def test_every_page_of_an_imported_run_opens(page: Page, elsewhere: Elsewhere, r
         page.goto(elsewhere.site + path)
         expect(page.get_by_role("heading", level=1)).to_have_count(1)
         axe(page)
+
+
+def test_a_vendors_page_that_is_asked_for_an_imported_run_says_that_it_is_elsewhere(
+    page: Page, dark_phone: Page, elsewhere: Elsewhere, run: RealRun
+) -> None:
+    for each in (page, dark_phone):
+        each.goto(f"{elsewhere.site}/vendors/cloudwatch/search?range={run.id}")
+        axe(each)
+        no_sideways_scroll(each)
+        each.get_by_role("link", name=run.id).click()
+        expect(each.locator(".imported")).to_contain_text("raw documents")
 
 
 def test_the_vendors_own_record_of_an_observation_came_along(page: Page, elsewhere: Elsewhere, run: RealRun) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+import shutil
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from loadtest.runs import going_on, load_run
+from loadtest.runs import MANIFEST, going_on, load_run, make_run, new_run_id
+from services.compare.replay.progress import Progress
 from tests.browser.checks import assert_inert, axe, no_sideways_scroll
-from tests.browser.runs import address
+from tests.browser.runs import RealRun, address
 from tests.browser.watch import expect_status
 from tests.sandbox import Sandbox
 from tests.waiting import until
@@ -117,3 +119,33 @@ def test_an_application_that_is_down_is_said_before_and_after(page: Page, site: 
         axe(page)
     finally:
         sandbox.process("start", "cruddur")
+
+
+def test_a_replay_that_goes_on_can_be_read_and_leads_to_what_it_is_of_when_it_is_gone(
+    page: Page, dark_phone: Page, site: str, sandbox: Sandbox, run: RealRun
+) -> None:
+    """Its folder as a replay makes it; the replay itself is in `tests/system/test_replay.py`."""
+    manifest = load_run(sandbox.settings(), run.id).manifest
+    new = new_run_id()
+    replay = make_run(
+        sandbox.settings(), manifest.model_copy(update={"run": new, "replay_of": run.id, "finished": None, "ended": None, "paths": []})
+    )
+    try:
+        progress = Progress(replay.folder, {"traces": 1200, "logs": 300, "metrics": 10})
+        for each in (page, dark_phone):
+            each.goto(f"{site}/runs/{run.id}")
+            each.get_by_role("link", name=new).click()
+            expect(each.locator("#how-far")).to_contain_text("0 of 1,510 recorded items")
+            axe(each)
+            no_sideways_scroll(each)
+            assert_inert(each)
+        progress.say(sent={"traces": 1200, "logs": 300, "metrics": 10}, waiting=5)
+        expect(page.locator("#how-far")).to_contain_text("the Collector still holds 5")
+    finally:
+        replay.complete()
+        (replay.folder / MANIFEST).unlink()
+        shutil.rmtree(replay.folder)
+    # Each page asks again by itself, finds it gone, and goes where it came from.
+    page.wait_for_url(f"{site}/runs/{run.id}?taken_back={new}")
+    expect(page.get_by_text(f"The replay {new} was stopped, or failed")).to_be_visible()
+    axe(page)

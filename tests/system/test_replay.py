@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, TracesData
 from compose.settings import ROOT
 from loadtest.runs import load_run
 from services.compare.replay.recorded import Signal, files
+from services.compare.web.app import create_app
 from services.cruddur.signals import Route
 from tests.sandbox import Sandbox
 from tests.topology import attribute, new_trace_id, topology
@@ -213,7 +215,8 @@ def test_a_wrong_configuration_is_told_in_the_collectors_words_and_leaves_nothin
     assert len(sandbox.processes().get("supervisor", [])) == processes
 
 
-def test_a_replay_that_is_ended_takes_its_run_and_its_collector_with_it(sandbox: Sandbox, run: str) -> None:
+def test_a_replay_is_followed_and_ended_on_the_page_and_takes_its_run_and_its_collector_with_it(sandbox: Sandbox, run: str) -> None:
+    page = create_app(sandbox.settings()).test_client()
     before = set(sandbox.runs())
     command = subprocess.Popen(
         [sys.executable, "-m", "services.compare.replay"],
@@ -226,7 +229,14 @@ def test_a_replay_that_is_ended_takes_its_run_and_its_collector_with_it(sandbox:
     try:
         until(lambda: set(sandbox.runs()) - before, 30, "the new run")
         (collector,) = psutil.Process(command.pid).children()
-        command.terminate()
+        (new,) = set(sandbox.runs()) - before
+        until(lambda: re.search(r"[1-9][\d,]* of [\d,]+ recorded items are sent again", page.get(f"/runs/{new}/live").text), 30, "progress")
+        assert f"replay of {run}" in page.get("/loads/running").text
+        assert f'href="/runs/{new}/live"' in page.get(f"/runs/{run}").text, "the way from the run to its replay"
+        assert "Stop the replay" in page.get(f"/runs/{new}/live").text
+        assert page.post(f"/runs/{new}/stop", headers={"Origin": "http://evil.example"}).status_code == 403
+        stopped = page.post(f"/runs/{new}/stop")
+        assert stopped.headers["Location"] == f"/runs/{new}/live?stopping=1&of={run}"
         output, _ = command.communicate(timeout=30)
     finally:
         command.kill()
@@ -234,4 +244,8 @@ def test_a_replay_that_is_ended_takes_its_run_and_its_collector_with_it(sandbox:
     assert "the new run was taken back" in output
     assert set(sandbox.runs()) == before
     assert not collector.is_running()
+    gone = f"/runs/{run}?taken_back={new}"
+    assert page.get(stopped.headers["Location"]).headers["Location"] == gone
+    assert page.get(f"/runs/{new}/live/now?state=running&of={run}").headers["HX-Redirect"] == gone
+    assert "has taken its run back" in page.get(gone).text
     assert not list(sandbox.state_dir.glob("replays/*"))

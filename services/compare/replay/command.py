@@ -27,10 +27,11 @@ from compose import ports
 from compose.processes import MARKER, processes, recording_dir
 from compose.settings import Settings, SignalPath
 from loadtest.ledger import LedgerEntry, LedgerWriter
-from loadtest.runs import Manifest, Run, as_it_runs, load_run, make_run, new_run_id, newest_run, runs
+from loadtest.runs import MANIFEST, Manifest, Run, as_it_runs, load_run, make_run, new_run_id, newest_run, runs
 from services.compare import drafts
 from services.compare.paths import SAMPLED_KINDS
 from services.compare.replay.outcome import Outcome
+from services.compare.replay.progress import Progress
 from services.compare.replay.recorded import SIGNALS, RecordedFile, Signal, files
 from services.compare.replay.rewrite import Rewriting, Seen, Selection
 from services.compare.replay.send import Sender
@@ -107,9 +108,11 @@ def replay(settings: Settings, run_id: str, say: Say) -> Outcome:
         new = stack.enter_context(_new_run(settings, run, change, kept, paths))
         say(f"{run.id} becomes {new.id}; sending at most {settings.replay_rate:,} items a second")
         with Sender(trial.target, settings.replay_rate, trial.require_alive) as sender:
-            _send(recording, change, sender)
+            progress = Progress(new.folder, {signal: recording.seen[signal].kept for signal in SIGNALS})
+            _send(recording, change, sender, progress)
         say("sent; waiting until the Collector holds nothing any more")
-        counts = trial.settle()
+        counts = trial.settle(lambda now: progress.say(waiting=now.waiting))
+        progress.done()
         new.complete()
         outcome = Outcome(
             run=new.id,
@@ -326,11 +329,13 @@ def _new_run(settings: Settings, old: Run, change: Rewriting, entries: list[Ledg
                 ledger.write(replace(entry, run=run.id, trace_id=change.trace_id(entry.trace_id), start=entry.start + change.shift))
         yield run
     except BaseException:
+        # At once no run any more, so that nobody takes one that is half removed for one that was killed.
+        (run.folder / MANIFEST).unlink(missing_ok=True)
         shutil.rmtree(run.folder, ignore_errors=True)
         raise
 
 
-def _send(recording: Recording, change: Rewriting, sender: Sender) -> None:
+def _send(recording: Recording, change: Rewriting, sender: Sender, progress: Progress) -> None:
     """Every message of the run, rewritten, request by request as the application sent them."""
     for signal in SIGNALS:
         for file in recording.files[signal]:
@@ -338,3 +343,4 @@ def _send(recording: Recording, change: Rewriting, sender: Sender) -> None:
                 data = _parse(signal, message)
                 if data is not None and (seen := _apply(change, signal, data)).kept:
                     sender.send(signal, data.SerializeToString(), seen.kept)
+                    progress.say(sent=sender.sent + sender.refused)

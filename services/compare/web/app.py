@@ -12,6 +12,7 @@ from compose.settings import Settings
 from services.compare.web import contrast, cost, live, numbers, run, runs, security, text, words
 from services.compare.web import request as one_request
 from services.compare.web.imported import asked_of_vendors, imported
+from services.compare.web.replays import CONTEXT as OF_REPLAYS
 from services.compare.web.site import Site, context, error_page
 from services.compare.web.vendors import VENDORS
 
@@ -48,7 +49,7 @@ def create_app(settings: Settings) -> Flask:
     app.jinja_env.globals |= {"words": words, "vendors": VENDORS, "percent": numbers.percent, "asset": _asset, "run_pages": RUN_PAGES}
     security.protect(app, settings)
     app.context_processor(context)
-    app.context_processor(lambda: {"imported": imported, "imported_asked": asked_of_vendors})
+    app.context_processor(lambda: {"imported": imported, "imported_asked": asked_of_vendors, **OF_REPLAYS})
     app.register_error_handler(Exception, error_page)
     for blueprint in (*PAGES, *(vendor.blueprint for vendor in VENDORS)):
         app.register_blueprint(blueprint)

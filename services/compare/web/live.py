@@ -4,7 +4,7 @@
 ``/loads/new``, POST ``/loads``        the form, and its sending
 ``/loads/running``                     a fragment: what goes on, for the list of runs
 ``/runs/<id>/live``                    how a load is doing; ``/live/now`` is the part of it that changes
-POST ``/runs/<id>/stop``               ends it in order
+POST ``/runs/<id>/stop``               ends it in order; a replay takes its run back
 ``/runs/<id>/compare``, and as POST    comparing a run, and how far that is; ``/compare/now`` is the part of it that changes
 =====================================  ============================================================================================
 
@@ -23,16 +23,18 @@ from flask.typing import ResponseReturnValue
 from pydantic import ValidationError
 
 from compose.settings import Settings
+from loadtest.ledger import LedgerError
 from loadtest.profiles import PROFILES
-from loadtest.runs import Run, going_on
+from loadtest.runs import RUN_ID, Run, RunError, going_on
 from loadtest.target import CannotStart as NoTarget
 from loadtest.target import check_target
 from services.compare import underway
 from services.compare.record import NoRecord, document
 from services.compare.visible import Lookout, Watch
 from services.compare.web import sparkline
+from services.compare.web.replays import how_far, is_here
 from services.compare.web.site import Refused, site
-from services.compare.web.starting import FIELDS, CannotStart, Starter, is_load, stop
+from services.compare.web.starting import FIELDS, CannotStart, Starter, makes_runs, stop
 
 blueprint = Blueprint("live", __name__)
 
@@ -95,9 +97,9 @@ def start() -> ResponseReturnValue:
 def end(run_id: str) -> ResponseReturnValue:
     run = site().run(run_id)
     if not stop(run) and run.loader is not None:
-        reason = f"Run {run_id} is not made by a load on this machine."
+        reason = f"Run {run_id} is not made by a load or a replay on this machine."
         raise Refused(409, "This cannot be stopped here", reason, "stop it where it was started")
-    return redirect(url_for(".live", run_id=run_id, stopping=1), 303)
+    return redirect(url_for(".live", run_id=run_id, stopping=1, of=run.manifest.replay_of), 303)
 
 
 def _form(values: Mapping[str, str], wrong: Mapping[str, str]) -> str:
@@ -141,22 +143,39 @@ def running() -> Response:
 
 @blueprint.get("/runs/<run_id>/live")
 def live(run_id: str) -> ResponseReturnValue:
-    run = site().run(run_id)
-    if run.imported:
-        # The vendors here would be asked for what they never had.
-        return redirect(url_for("run.overview", run_id=run_id))
-    return render_template("live/live.html", **_state(run), stopping="stopping" in request.args)
+    try:
+        run = site().run(run_id)
+        if run.imported:
+            # The vendors here would be asked for what they never had.
+            return redirect(url_for("run.overview", run_id=run_id))
+        return render_template("live/live.html", **_state(run), stopping="stopping" in request.args)
+    except (Refused, RunError, LedgerError, OSError):
+        if taken_back := _taken_back(run_id):
+            return redirect(taken_back)
+        raise
 
 
 @blueprint.get("/runs/<run_id>/live/now")
 def live_now(run_id: str) -> Response:
-    run = site().run(run_id)
-    state = _state(run)
+    try:
+        state = _state(site().run(run_id))
+    except (Refused, RunError, LedgerError, OSError):
+        if taken_back := _taken_back(run_id):
+            return Response(headers={"HX-Redirect": taken_back})
+        raise
     response = make_response(render_template("live/now.html", **state))
     if request.args.get("state") != state["state"]:
         # Its buttons differ.
         response.headers["HX-Refresh"] = "true"
     return response
+
+
+def _taken_back(run_id: str) -> str | None:
+    """Where to go from a replay whose run is not there any more: to the run that it was of, which the address names (``of``)."""
+    of = request.args.get("of", "")
+    return (
+        url_for("run.overview", run_id=of, taken_back=run_id) if not is_here(run_id) and is_here(of) and RUN_ID.fullmatch(run_id) else None
+    )
 
 
 def _watch(run: Run) -> Watch:
@@ -176,8 +195,9 @@ def _state(run: Run) -> dict[str, Any]:
         late = any(not path.complete for path in visible.values()) and time.time() - last < AFTERWARDS
         return {
             "run": run,
+            "replaying": how_far(run),
             "state": state,
-            "stoppable": pid is not None and is_load(pid),
+            "stoppable": pid is not None and makes_runs(pid),
             "polls": state == "running" or late,
             "pulse": pulse,
             "visible": visible,

@@ -124,9 +124,10 @@ class Starter:
 
 
 def stop(run: Run) -> bool:
-    """Ask the load that makes ``run`` to end in order (SIGTERM), which leaves its requests time to be answered. False: none does."""
+    """Ask the load that makes ``run`` to end in order (SIGTERM), which leaves its requests time to be answered; or the replay, which
+    takes its run back. False: none does."""
     pid = run.loader
-    if pid is None or not is_load(pid):
+    if pid is None or not makes_runs(pid):
         return False
     try:
         os.kill(pid, signal.SIGTERM)
@@ -135,9 +136,9 @@ def stop(run: Run) -> bool:
     return True
 
 
-def is_load(pid: int) -> bool:
-    """Whether it is a load, which may be stopped: a run is also made by what sends one again, and may be another machine's."""
+def makes_runs(pid: int) -> bool:
+    """Whether it is a load or a replay, which may be stopped: a pid may be another machine's, and another process's here."""
     try:
-        return "loadtest" in psutil.Process(pid).cmdline()
+        return not {"loadtest", "services.compare.replay"}.isdisjoint(psutil.Process(pid).cmdline())
     except psutil.Error:
         return False
