@@ -12,6 +12,7 @@ from flask.testing import FlaskClient
 
 from services.compare.web.vendors.rollbar.shapes import FRAMES, occurrence
 from tests.api.servers import Vendor, start_vendor
+from tests.ports import free_port
 from tests.unit.web_client import said, web
 
 TRACE = "695b8f00" + "0" * 23 + "1"
@@ -75,6 +76,23 @@ def test_an_item_has_its_occurrences_and_when_they_were(rollbar: Vendor, client:
     assert "Occurrences in the last 24 hours, by hour" in page
     assert TRACE in page
     assert client.get(f"/vendors/rollbar/items/{item['id']}/raw").json == item
+
+
+def test_an_occurrence_is_found_by_the_uuid_that_its_sender_gave_it_and_leads_to_its_item(rollbar: Vendor, client: FlaskClient) -> None:
+    """As a request's pane links to it: the record has the uuid, not Rollbar's own number."""
+    for instance in ids(rollbar, "instances", "instances"):
+        found = client.get(f"/vendors/rollbar/occurrences/uuid/{instance['data']['uuid']}")
+        assert found.headers["Location"] == f"/vendors/rollbar/occurrences/{instance['id']}"
+        page = client.get(found.headers["Location"]).text
+        assert f'<a href="/vendors/rollbar/items/{instance["item_id"]}">item {instance["item_id"]}</a>, with all of its occurrences' in page
+        assert f"/vendors/rollbar/occurrences/{instance['id']}" in client.get(f"/vendors/rollbar/items/{instance['item_id']}").text
+    nobody = client.get(f"/vendors/rollbar/occurrences/uuid/{'0' * 32}")
+    assert nobody.status_code == 404
+    assert "UUID did not match any occurrence" in nobody.text
+    down = web(rollbar.settings.state_dir / "down", rollbar_port=free_port())
+    assert "Rollbar" in said(down, f"/vendors/rollbar/occurrences/uuid/{'0' * 32}")
+    for nothing in ("<b>", "%E2%80%AE", "x" * 129):
+        assert client.get(f"/vendors/rollbar/occurrences/uuid/{nothing}").status_code == 404
 
 
 def test_an_occurrence_has_its_stack_its_values_and_its_record(rollbar: Vendor, client: FlaskClient) -> None:

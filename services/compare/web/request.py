@@ -263,7 +263,9 @@ def _vendor_page(run: Run, seen: Seen, path: SignalPath, each: Observation | Non
         Backend.HONEYCOMB: (url_for("honeycomb.trace", trace=seen.trace_id), "in Honeycomb"),
         Backend.XRAY: (url_for("xray.trace", trace=seen.trace_id), "in X-Ray"),
         Backend.CLOUDWATCH: (url_for("cloudwatch.search", **searched), "in CloudWatch Logs"),
-        Backend.ROLLBAR: (url_for("rollbar.occurrences"), "among Rollbar's occurrences"),
+        Backend.ROLLBAR: (url_for("rollbar.occurrence_by_uuid", uuid=each.id), "its occurrence in Rollbar")
+        if each is not None and _PLAIN_ID.fullmatch(each.id) and "/" not in each.id
+        else (url_for("rollbar.occurrences"), "among Rollbar's occurrences"),
     }[path.backend]
 
 

@@ -44,6 +44,10 @@ class Rollbar:
     def item(self, item_id: int) -> Mapping[str, Any]:
         return mapping(self._get(f"item/{item_id}"))
 
+    def item_of(self, uuid: str) -> Mapping[str, Any]:
+        """The item that an occurrence with this uuid, which its sender gave it, belongs to."""
+        return mapping(self._get("item", {"uuid": uuid}))
+
     def occurrences(self, page: int, item_id: int | None = None) -> list[Mapping[str, Any]]:
         """One page of occurrences, newest first; of one item, or of all."""
         path = "instances" if item_id is None else f"item/{item_id}/instances"
