@@ -24,7 +24,7 @@ from loadtest.runs import IMPORTED, MANIFEST, Run
 from services.compare import trace
 from services.compare.model import PathState
 from services.compare.readers.base import Observation
-from services.compare.record import DOCUMENTS, document
+from services.compare.record import DOCUMENTS, Record, document
 from services.compare.web import vendor_links
 from services.compare.web.app import create_app
 from services.compare.web.waterfall import ROWS
@@ -482,6 +482,12 @@ def test_a_local_run_leads_to_the_pages_of_the_local_vendors(here: Here) -> None
     page = here.page()
     assert f'href="/vendors/xray/traces/{here.trace}"' in page
     assert "https://" not in page
+
+
+def test_an_item_leads_to_its_own_occurrence_by_its_uuid(here: Here) -> None:
+    run = here.make(here.entry(outcome="exception", status=500))
+    (item,) = (row["id"] for row in Record.open(run.folder).rows("FROM observations WHERE path = 'rollbar/sdk'"))
+    assert f'href="/vendors/rollbar/occurrences/uuid/{item}" rel="noreferrer">its occurrence in Rollbar</a>' in here.page()
 
 
 def test_honeycomb_is_where_its_key_says() -> None:
