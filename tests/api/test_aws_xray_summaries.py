@@ -237,6 +237,16 @@ def test_the_newest_come_first_and_each_once(xray: Any, thousand: tuple[int, lis
     assert reached == [*seconds[PAGE_TRACES - 1 : -1 : PAGE_TRACES], start]
 
 
+def test_a_page_that_is_asked_for_again_is_the_same(xray: Any, thousand: tuple[int, list[str]]) -> None:
+    start, _ = thousand
+    asked: dict[str, Any] = {"StartTime": start, "EndTime": start + 3600}
+    for _ in range(4):
+        page = xray.get_trace_summaries(**asked)
+        again = xray.get_trace_summaries(**asked)
+        assert (again["TraceSummaries"], again["NextToken"]) == (page["TraceSummaries"], page["NextToken"])
+        asked["NextToken"] = page["NextToken"]
+
+
 def test_pages_are_complete_and_stable_while_others_write(xray: Any) -> None:
     """Traces that come between two pages neither appear twice, nor push out one that was there, nor show up themselves."""
     second = int(time.time()) - 20_000

@@ -6,6 +6,8 @@ Source: the API references of GetTraceSummaries and BatchGetTraces, "Using filte
 from __future__ import annotations
 
 import math
+import threading
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
@@ -45,6 +47,8 @@ MAX_ASSEMBLED_BYTES = 8 * 1024 * 1024
 SAMPLE_TRACES = 1000
 #: Parts of a time range, from its end, in which a page is looked for before the whole range is gone through.
 _PARTS = (1 / 64, 1 / 8)
+#: Queries of which the traces of the next pages are held.
+_FOLLOWED = 16
 #: A rate is kept in this many steps.
 _RATE_STEPS = 1_000_000
 
@@ -116,6 +120,11 @@ class SummaryQuery:
         share = self.sampling.value if self.sampling.value <= 1 else self.sampling.value / 100
         return self.end - share * (self.end - self.start)
 
+    @property
+    def settled(self) -> bool:
+        """Whether it finds the same traces whatever arrives between two of its pages."""
+        return self.by == "TraceId" and not self.expression
+
 
 @dataclass(frozen=True, slots=True)
 class SummaryPage:
@@ -161,6 +170,7 @@ class Traces:
         self._store = store
         self._documents = Documents(store)
         self._recent = Recent(store)
+        self._following = _Following()
         self._index = index
         self._filters = filters
 
@@ -175,7 +185,7 @@ class Traces:
         indexed = bool(query.expression) or self._index.current()
         place = self._first_place(query, indexed) if token is None else _read_place(token, query)
         scope = _Scope(query, place, indexed)
-        found = self._found(query, scope, PAGE_TRACES if token is None else AHEAD_TRACES)
+        found = self._following.take(token) or self._found(query, scope, PAGE_TRACES if token is None else AHEAD_TRACES)
         page, documents = self._cut(found[:PAGE_TRACES], [trace_id for trace_id, _, _ in found[PAGE_TRACES:]])
         summaries = []
         for trace_id, _, matched in page:
@@ -188,7 +198,10 @@ class Traces:
             return SummaryPage(summaries, processed, query.scanned_from, None)
         last_id, last_began, _ = page[-1]
         processed = self._count(scope, last_began, last_id) if query.expression else len(page)
-        return SummaryPage(summaries, processed, last_began, make_token([place.snapshot, place.rate, last_began, last_id], query))
+        next_token = make_token([place.snapshot, place.rate, last_began, last_id], query)
+        if query.settled:
+            self._following.keep(next_token, found[len(page) :])
+        return SummaryPage(summaries, processed, last_began, next_token)
 
     def batch(self, trace_ids: Sequence[str], token: str | None = None) -> TracePage:
         """Whole traces in the order asked for, and the ids of which nothing is stored.
@@ -268,7 +281,8 @@ class Traces:
                     ORDER BY t.began DESC, t.trace_id DESC LIMIT {most + 1}""",
                 scope.parameters | {"first": first, "last": last} | dict(condition.parameters if condition else {}),
             )
-            if len(found) > PAGE_TRACES:
+            # A filter is dear where it finds little.
+            if len(found) > (most if query.settled else PAGE_TRACES):
                 break
         return found
 
@@ -327,6 +341,26 @@ class Traces:
             self._recent.keep(commits, sizes, read)
             documents |= read
         return found, documents
+
+
+class _Following:
+    """Traces that were found beyond a page, by the token of the next one, of the last queries. Safe from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._found: OrderedDict[str, list[tuple[str, float, float | None]]] = OrderedDict()
+
+    def keep(self, token: str, found: list[tuple[str, float, float | None]]) -> None:
+        # Fewer may be all there are or not: only another look tells.
+        if len(found) > PAGE_TRACES:
+            with self._lock:
+                self._found[token] = found
+                if len(self._found) > _FOLLOWED:
+                    self._found.popitem(last=False)
+
+    def take(self, token: str | None) -> list[tuple[str, float, float | None]] | None:
+        with self._lock:
+            return self._found.pop(token, None) if token is not None else None
 
 
 class _Scope:
