@@ -50,6 +50,7 @@ PARTS: Final = {
     "slug": "cruddur",
     "insight_id": "00000000-0000-0000-0000-000000000000",
     "item_id": "1",
+    "uuid": "00000000-0000-0000-0000-000000000000",
     "occurrence_id": "1",
     "filename": "css/base.css",
 }
