@@ -57,11 +57,13 @@ def address(sandbox: Sandbox) -> str:
 
 def real_run(sandbox: Sandbox, requests: int = REQUESTS) -> RealRun:
     """Drive a load with errors, of which xray/sdk loses some: datagrams that were sent while the daemon was dead. Compare it."""
-    load = sandbox.begin_load(requests, users=USERS)
-    sandbox.wait_for_requests(BEFORE)
-    sandbox.process("kill", "xray-daemon")
-    assert sandbox.finished() < requests, "the load was over before the kill"
-    run_id = sandbox.finish_load(load)
-    run = RealRun(sandbox, run_id, sandbox.compare(run_id, status=1))
-    assert run.lost(), "nothing was lost while the daemon was dead"
-    return run
+    for longer in (1, 2, 4):
+        load = sandbox.begin_load(requests * longer, users=USERS)
+        sandbox.wait_for_requests(BEFORE)
+        sandbox.process("kill", "xray-daemon")
+        run_id = sandbox.finish_load(load)
+        run = RealRun(sandbox, run_id, sandbox.compare(run_id))
+        # Where other work kept the command that kills from being quick enough, the load was over, or nearly.
+        if run.report["paths"]["xray/sdk"]["verdicts"]["missing"]:
+            return run
+    raise AssertionError("nothing was lost while the daemon was dead")
