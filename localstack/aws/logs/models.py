@@ -477,21 +477,29 @@ def _read_events(
     """A page of events ``(id, stream_id, timestamp, ingestion, message)``, cut at PAGE_BYTES; never empty while there are more."""
     if after is not None:
         condition += f" AND ({', '.join(_ORDER)}) {'>' if ascending else '<'} ($after_time, $after_ingestion, $after_id)"
+        # DuckDB passes over parts of the table by one column, not by three.
+        condition += f" AND timestamp {'>=' if ascending else '<='} $after_time"
         parameters = parameters | dict(zip(("after_time", "after_ingestion", "after_id"), after, strict=True))
     order = ", ".join(f"{column} {'ASC' if ascending else 'DESC'}" for column in _ORDER)
     # The sizes first: a page is cut by them, and messages are only read for what is in it.
     with store.transaction() as db:
-        chosen = f"FROM log_event WHERE {condition} ORDER BY {order}"
-        found = db.execute(f"SELECT size {chosen} LIMIT {limit + 1}", parameters).fetchall()
+        found = db.execute(
+            f"SELECT size, timestamp FROM log_event WHERE {condition} ORDER BY {order} LIMIT {limit + 1}", parameters
+        ).fetchall()
         taken, size = 0, 0
-        for (bytes_,) in found[:limit]:
+        for bytes_, _ in found[:limit]:
             size += bytes_ + EVENT_OVERHEAD_BYTES
             if taken and size > PAGE_BYTES:
                 break
             taken += 1
         if not taken:
             return _Rows([], False)
-        rows = db.execute(f"SELECT id, stream_id, timestamp, ingestion, message, long_text {chosen} LIMIT {taken}", parameters).fetchall()
+        condition += f" AND timestamp {'<=' if ascending else '>='} $last_time"
+        rows = db.execute(
+            f"""SELECT id, stream_id, timestamp, ingestion, message, long_text FROM log_event
+                WHERE {condition} ORDER BY {order} LIMIT {taken}""",
+            parameters | {"last_time": found[taken - 1][1]},
+        ).fetchall()
         texts = longtext.whole(db, (row[-1] for row in rows))
     return _Rows([(*row[:4], texts.get(row[5], row[4])) for row in rows], len(found) > taken)
 
