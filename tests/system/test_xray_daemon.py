@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import flask.templating
 import pytest
 from aws_xray_sdk.core.recorder import AWSXRayRecorder
 from aws_xray_sdk.ext.flask.middleware import XRayMiddleware
@@ -313,7 +314,9 @@ class Application:
 
 
 @pytest.fixture
-def application(parts: Topology) -> Iterator[Application]:
+def application(parts: Topology, monkeypatch: pytest.MonkeyPatch) -> Iterator[Application]:
+    # The middleware replaces how Flask renders templates, for every application of this process and for good.
+    monkeypatch.setattr(flask.templating, "_render", flask.templating._render)
     parts.daemon.start()
     parts.aws.start()
     recorder, emitter = AWSXRayRecorder(), Emitter()
