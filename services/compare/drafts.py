@@ -16,7 +16,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -36,7 +36,7 @@ def folder(parent: Path, prefix: str) -> Iterator[Path]:
 
 @contextmanager
 def kept(parent: Path, prefix: str) -> Iterator[Path]:
-    """The same, which stays when all went well: from then on nobody has it, so that who clears has to spare it."""
+    """The same, which stays when all went well: from then on nobody has it, so that who clears has to say that it is kept."""
     draft, lock = _made(parent, prefix)
     try:
         yield draft
@@ -47,15 +47,15 @@ def kept(parent: Path, prefix: str) -> Iterator[Path]:
         os.close(lock)
 
 
-def clear(parent: Path, prefix: str, spared: Collection[str] = ()) -> None:
-    """Remove the folders of this kind that nobody works on any more, but for the ``spared`` names. One that cannot be removed stays: it is
-    in nobody's way."""
+def clear(parent: Path, prefix: str, is_kept: Callable[[str], bool] = lambda _: False) -> None:
+    """Remove the folders of this kind that nobody works on any more. ``is_kept``: whether one is to stay, by its name; it is asked when
+    nobody has the folder any more, so that it knows what its owner did last. One that cannot be removed stays: it is in nobody's way."""
     with suppress(OSError):
         for path in list(parent.iterdir()):
-            ours = path.name.startswith(prefix) and _ENDING.fullmatch(path.name[len(prefix) :]) and path.name not in spared
+            ours = path.name.startswith(prefix) and _ENDING.fullmatch(path.name[len(prefix) :])
             if ours and path.is_dir() and not path.is_symlink():
                 with suppress(OSError):
-                    _remove(path)
+                    _remove(path, is_kept)
 
 
 def _made(parent: Path, prefix: str) -> tuple[Path, int]:
@@ -68,7 +68,9 @@ def _made(parent: Path, prefix: str) -> tuple[Path, int]:
             if not parent.is_dir():
                 raise
             continue
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        # Where a file system locks no folders, nobody can have one to themselves, and so nobody clears any.
+        with suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_EX)
         # Somebody may have taken it for left behind in the moment before it was locked.
         with suppress(FileNotFoundError):
             if os.path.samestat(draft.stat(), os.fstat(lock)):
@@ -76,11 +78,12 @@ def _made(parent: Path, prefix: str) -> tuple[Path, int]:
         os.close(lock)
 
 
-def _remove(path: Path) -> None:
+def _remove(path: Path, is_kept: Callable[[str], bool]) -> None:
     """Raises BlockingIOError where somebody has it."""
     lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(path)
+        if not is_kept(path.name):
+            shutil.rmtree(path)
     finally:
         os.close(lock)

@@ -151,8 +151,8 @@ def keep(folder: Path, comparison: Comparison, entries: Sequence[LedgerEntry], r
         draft = tables / RECORD
         draft.write_text(json.dumps(written, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
         draft.replace(folder / RECORD)
-    # Not what another compare of the run is writing now, nor what it has put in place meanwhile.
-    drafts.clear(folder, _TABLES, {name for name in (tables.name, before, _in_place(folder)) if name is not None})
+    # Not what another compare of the run is writing now, nor what it puts in place meanwhile.
+    drafts.clear(folder, _TABLES, lambda name: name in (tables.name, before, _in_place(folder)))
 
 
 def _in_place(folder: Path) -> str | None:

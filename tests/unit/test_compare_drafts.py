@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -56,7 +58,7 @@ def test_only_folders_of_the_kind_are_cleared(tmp_path: Path) -> None:
     (tmp_path / ".import-fffffffe").write_text("a file")
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / ".import-ffffffff").symlink_to(tmp_path / "elsewhere")
-    drafts.clear(tmp_path, ".import-", {".import-89abcdef"})
+    drafts.clear(tmp_path, ".import-", {".import-89abcdef"}.__contains__)
     kept = {*spared, ".import-89abcdef", ".import-fffffffe", ".import-ffffffff", "elsewhere"}
     assert {path.name for path in tmp_path.iterdir()} == kept
     drafts.clear(tmp_path / "not there", ".import-")
@@ -74,6 +76,39 @@ def test_a_draft_that_was_moved_to_its_place_stays_there_and_one_that_failed_doe
     with pytest.raises(KeyboardInterrupt), drafts.kept(tmp_path / "run", "record-") as kept:
         raise KeyboardInterrupt
     assert not kept.exists()
+
+
+def test_what_its_owner_kept_a_moment_ago_is_asked_about_when_nobody_has_it_any_more(tmp_path: Path) -> None:
+    """Two compares of a run: one clears while the other puts its record in place."""
+    in_place: list[str] = []
+    asked: list[str] = []
+    with drafts.kept(tmp_path, "record-") as mine, drafts.kept(tmp_path, "record-") as other:
+        pass
+
+    def is_kept(name: str) -> bool:
+        if not asked:
+            # Between two folders that are looked at, another has written its own and put it in place.
+            in_place.extend({mine.name, other.name} - {name})
+        asked.append(name)
+        return name in in_place
+
+    drafts.clear(tmp_path, "record-", is_kept)
+    assert [path.name for path in tmp_path.iterdir()] == in_place
+    assert set(asked) == {mine.name, other.name}
+    with drafts.kept(tmp_path, "record-") as third:
+        drafts.clear(tmp_path, "record-", is_kept)
+    assert third.name not in asked, "of what somebody has, nobody is asked"
+
+
+def test_where_a_file_system_locks_no_folders_work_goes_on_and_nothing_is_cleared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_file: int, _operation: int) -> None:
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with drafts.folder(tmp_path, ".import-") as draft:
+        drafts.clear(tmp_path, ".import-")
+        assert draft.is_dir()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_who_clears_never_takes_what_another_has_just_made(tmp_path: Path) -> None:
