@@ -15,6 +15,7 @@ from loadtest.ledger import LedgerEntry
 from loadtest.runs import Manifest, Run, RunError
 from services.compare import prices, record
 from services.compare.evidence import Evidence
+from services.compare.export.secrets import Secrets
 from services.compare.model import PathState
 from services.compare.prices import Meter
 from services.compare.readers import metric_readers, readers
@@ -89,7 +90,7 @@ def beside(settings: Settings, sample: Sample, entries: Sequence[LedgerEntry], s
     readable = [path for path, state in states.items() if state.unreadable is None]
     if SignalPath.HONEYCOMB_OTLP in readable:
         sample.ask(HoneycombReader(settings, (), documents=True), Window.of(some))
-    return undeclared(some, sample.observations(), len(entries), readable, sample.reasons)
+    return undeclared(some, sample.observations(), len(entries), readable, sample.reasons, Secrets.of(settings).removed)
 
 
 def billed(sources: Sequence[Reader], totals: Sequence[MetricReader]) -> dict[tuple[SignalPath | None, Meter], int]:

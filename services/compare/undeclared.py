@@ -13,7 +13,7 @@ of each is kept, and which declared attributes had the same value in every reque
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -32,6 +32,8 @@ DEEPEST: Final = 12
 #: Characters of a name and of an example that are kept.
 LONGEST_NAME: Final = 200
 LONGEST_EXAMPLE: Final = 200
+#: Characters behind the cut that are still looked at for secrets: as long as any, however it is written.
+_BEHIND: Final = 4_000
 #: Requests whose values are held against those of declared attributes, and in how many of them both must be there with more than one value.
 COMPARED: Final = 100
 ALIKE: Final = 3
@@ -101,8 +103,8 @@ class Undeclared:
 
 @dataclass(frozen=True)
 class Looked:
-    """How much of a path was looked at: ``documents`` by kind of signal, ``requests``; ``cut``: it has more names than are kept.
-    ``reason``: why not all of it could be looked at."""
+    """How much of a path was looked at: ``documents`` by kind of signal, ``requests``; ``cut``: it has more names than are kept,
+    or one of its documents more fields than are looked at. ``reason``: why not all of it could be looked at."""
 
     documents: Mapping[Kind, int] = field(default_factory=dict)
     requests: int = 0
@@ -144,10 +146,11 @@ def chosen(entries: Sequence[LedgerEntry], most: int = SAMPLE) -> frozenset[str]
 
 
 def fields(path: SignalPath, document: Any) -> list[Field]:
-    """The values of a vendor's own record, but for what identifies it and what is empty."""
+    """The values of a vendor's own record, but for what identifies it and what is empty; :data:`MOST_FIELDS` at most, attributes before the
+    fields of the vendor's form, of which a long stack alone may have more."""
     found: list[Field] = []
     own, places = _OWN[path], _PLACES[path]
-    for key, value in mapping(document).items():
+    for key, value in sorted(mapping(document).items(), key=lambda member: member[0] not in places):
         if key in own:
             continue
         if key not in places:
@@ -216,9 +219,11 @@ def undeclared(
     of: int,
     paths: Collection[SignalPath],
     reasons: Mapping[SignalPath, str] | None = None,
+    removed: Callable[[str], str] = lambda text: text,
 ) -> Found:
     """``entries``: the ledger lines of the sample, of a run of ``of`` requests; ``observations``: what was read of them, each with its
-    document. ``reasons``: why a path could not be looked at, or not whole."""
+    document. ``reasons``: why a path could not be looked at, or not whole. ``removed``: takes secrets out of a text that is cut, for of one
+    that the cut goes through the beginning would be left, which nobody finds any more."""
     lines = list(entries)
     asked = _declared(lines)
     known = {entry.trace_id for entry in lines}
@@ -235,21 +240,25 @@ def undeclared(
         documents[each.path][each.kind] = documents[each.path].get(each.kind, 0) + 1
         requests[each.path].add(trace_id)
         here: dict[_Key, set[str]] = {}
-        for found in fields(each.path, each.document):
-            text = as_text(found.value)[: LONGEST_EXAMPLE + 1]
+        values = fields(each.path, each.document)
+        if len(values) >= MOST_FIELDS:
+            cut.add(each.path)
+        for found in values:
+            text = _begun(as_text(found.value), LONGEST_EXAMPLE, removed)
             key = asked.key(each.path, each.kind, found)
             if key is None:
-                here.setdefault((each.path, each.kind, found.place, found.name[: LONGEST_NAME + 1]), set()).add(text)
+                place, name = (_begun(part, LONGEST_NAME, removed) for part in (found.place, found.name))
+                here.setdefault((each.path, each.kind, place, name), set()).add(text)
             else:
                 declared.setdefault(trace_id, {}).setdefault(key, set()).add(text)
-        for name, texts in here.items():
-            tally = tallies.get(name)
+        for one, texts in here.items():
+            tally = tallies.get(one)
             if tally is None:
                 if names.get(each.path, 0) >= MOST_NAMES:
                     cut.add(each.path)
                     continue
                 names[each.path] = names.get(each.path, 0) + 1
-                tally = tallies[name] = _Tally(_cut(min(texts), LONGEST_EXAMPLE), trace_id)
+                tally = tallies[one] = _Tally(_cut(min(texts), LONGEST_EXAMPLE), trace_id)
             tally.add(trace_id, texts)
     rows = [
         Undeclared(
@@ -322,6 +331,11 @@ def _same(tally: _Tally, declared: Mapping[str, Mapping[str, set[str]]]) -> tupl
                 differ.add(key)
     needed = max(ALIKE, (len(tally.values) + 1) // 2)
     return tuple(sorted(key for key, count in both.items() if key not in differ and count >= needed and len(seen[key]) > 1))
+
+
+def _begun(text: str, longest: int, removed: Callable[[str], str]) -> str:
+    """The text, or of a longer one as much as tells that it is longer."""
+    return text if len(text) <= longest else removed(text[: longest + _BEHIND])[: longest + 1]
 
 
 def _cut(text: str, longest: int) -> str:

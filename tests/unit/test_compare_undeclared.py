@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -14,6 +15,7 @@ from hypothesis import strategies as some
 from compose.settings import SignalPath
 from loadtest.ledger import LedgerEntry
 from services.compare import undeclared
+from services.compare.export.secrets import Secrets
 from services.compare.readers.base import Batch, Observation, Reader, Unreadable, Window
 from services.compare.sample import Sample
 from services.compare.undeclared import SAMPLE, Found, Undeclared, chosen, fields
@@ -182,6 +184,38 @@ def test_what_is_kept_is_bounded_and_says_that_it_was_cut() -> None:
     )
     (row,) = one.rows
     assert (row.name, row.example) == ("?" + "k" * (undeclared.LONGEST_NAME - 1) + "…", "?"), "as it can be written"
+
+
+def test_a_record_of_more_values_than_are_looked_at_loses_no_attribute_and_says_so() -> None:
+    frames = [{"filename": f"{number}.py", "lineno": number, "method": "f", "code": "f()"} for number in range(200)]
+    entries = planned(RUN, 1)
+    item = {"body": {"trace": {"frames": frames}}, "custom": {"run": RUN, "region": "here"}}
+    kept = undeclared.undeclared(
+        entries, [observed(SignalPath.ROLLBAR_SDK, "item", entries[0].trace_id, item)], 1, [SignalPath.ROLLBAR_SDK]
+    )
+    assert ("custom", "region") in {(row.place, row.name) for row in kept.rows}
+    assert kept.paths[SignalPath.ROLLBAR_SDK].cut
+
+
+SECRET = "hcaik_" + "0123456789abcdef" * 3
+
+
+@pytest.mark.parametrize("cut_at", [1, 20, len(SECRET) - 1])
+def test_a_secret_that_the_cut_goes_through_leaves_nothing_behind(cut_at: int) -> None:
+    """Of a text that is kept whole the export takes it out; of one that is cut, nobody would find its beginning."""
+    before = "x" * (undeclared.LONGEST_EXAMPLE - cut_at)
+    document = {"url": f"{before}{SECRET}", f"{before}{SECRET}": 1, "url2": f"{before}{quote(SECRET, safe='')}&{before}"}
+    entries = planned(RUN, 1)
+    found = undeclared.undeclared(
+        entries,
+        [observed(SignalPath.HONEYCOMB_OTLP, "span", entries[0].trace_id, document)],
+        1,
+        [SignalPath.HONEYCOMB_OTLP],
+        removed=Secrets(frozenset({SECRET})).removed,
+    )
+    assert len(found.rows) == 3
+    kept = [row.name for row in found.rows] + [row.example for row in found.rows]
+    assert not [text for text in kept if "hc"[:cut_at] in text], "nor any of its first characters"
 
 
 def test_a_request_of_another_version_makes_nothing_declared_and_no_harm() -> None:

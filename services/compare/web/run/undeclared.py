@@ -9,7 +9,6 @@ from typing import Any, Final
 from flask import request
 
 from services.compare.record import Record
-from services.compare.undeclared import MOST_NAMES
 from services.compare.web.run.memory import once
 from services.compare.web.site import refuse
 
@@ -36,14 +35,14 @@ class Row:
 @dataclass(frozen=True)
 class Beside:
     """``requests`` of ``of`` were looked at. ``counts``: names by path, of every path that was looked at; ``path``: the chosen one, with
-    ``rows`` and, where not all of it was looked at, ``reason``."""
+    ``rows``; ``cut``: there is more of it than is kept; ``reason``: why not all of it was looked at."""
 
     requests: int
     of: int
     counts: Mapping[str, int]
     path: str
     rows: Sequence[Row]
-    most: int | None
+    cut: bool
     reason: str | None
 
 
@@ -65,7 +64,7 @@ def chosen(record: Record) -> Beside | None:
         counts={name: len(found.get(name, ())) for name in paths},
         path=path,
         rows=found.get(path, ()),
-        most=MOST_NAMES if looked["cut"] else None,
+        cut=looked["cut"],
         reason=looked["reason"],
     )
 
