@@ -11,6 +11,7 @@ The file is a ZIP archive (stored, not packed: the tables are) of
 ``observations.parquet``    what every backend was seen to have
 ``outcomes.parquet``        verdict and measures of each request on each path
 ``strays.parquet``          what no ledger line explains
+``undeclared.parquet``      what arrived beside what is declared; not in form 1
 ``documents.parquet``       the vendors' own records: path, trace_id, id, document (JSON text)
 ==========================  ==================================================================================================
 

@@ -50,7 +50,7 @@ class Observation:
     ``error`` whether the backend shows it as an error.
     ``deliveries`` how often the vendor holds this very thing.
     ``units`` how many billable units it is (events, bytes, occurrences); what a unit is, the path's price says.
-    ``document`` the vendor's own record, only when one trace is asked for.
+    ``document`` the vendor's own record, only where a reader was made to give it, or one trace is asked for.
     """
 
     path: SignalPath
