@@ -210,7 +210,7 @@ class _Tally:
         self.documents += 1
         self.requests.add(trace_id)
         if trace_id in self.values or len(self.values) < COMPARED:
-            self.values.setdefault(trace_id, set()).update(texts)
+            self.values.setdefault(trace_id, set()).update(text[: LONGEST_EXAMPLE + 1] for text in texts)
 
 
 def undeclared(
@@ -222,8 +222,8 @@ def undeclared(
     removed: Callable[[str], str] = lambda text: text,
 ) -> Found:
     """``entries``: the ledger lines of the sample, of a run of ``of`` requests; ``observations``: what was read of them, each with its
-    document. ``reasons``: why a path could not be looked at, or not whole. ``removed``: takes secrets out of a text that is cut, for of one
-    that the cut goes through the beginning would be left, which nobody finds any more."""
+    document. ``reasons``: why a path could not be looked at, or not whole. ``removed``: takes secrets out of what is kept, before it is
+    cut, for of a secret that the cut goes through the beginning would be left, which nobody finds any more."""
     lines = list(entries)
     asked = _declared(lines)
     known = {entry.trace_id for entry in lines}
@@ -244,13 +244,13 @@ def undeclared(
         if len(values) >= MOST_FIELDS:
             cut.add(each.path)
         for found in values:
-            text = _begun(as_text(found.value), LONGEST_EXAMPLE, removed)
+            text = as_text(found.value)[: LONGEST_EXAMPLE + _BEHIND]
             key = asked.key(each.path, each.kind, found)
             if key is None:
-                place, name = (_begun(part, LONGEST_NAME, removed) for part in (found.place, found.name))
+                place, name = (part[: LONGEST_NAME + _BEHIND] for part in (found.place, found.name))
                 here.setdefault((each.path, each.kind, place, name), set()).add(text)
             else:
-                declared.setdefault(trace_id, {}).setdefault(key, set()).add(text)
+                declared.setdefault(trace_id, {}).setdefault(key, set()).add(text[: LONGEST_EXAMPLE + 1])
         for one, texts in here.items():
             tally = tallies.get(one)
             if tally is None:
@@ -258,14 +258,14 @@ def undeclared(
                     cut.add(each.path)
                     continue
                 names[each.path] = names.get(each.path, 0) + 1
-                tally = tallies[one] = _Tally(_cut(min(texts), LONGEST_EXAMPLE), trace_id)
+                tally = tallies[one] = _Tally(_cut(removed(min(texts)), LONGEST_EXAMPLE), trace_id)
             tally.add(trace_id, texts)
     rows = [
         Undeclared(
             path,
             kind,
-            _cut(place, LONGEST_NAME),
-            _cut(name, LONGEST_NAME),
+            _cut(removed(place), LONGEST_NAME),
+            _cut(removed(name), LONGEST_NAME),
             tally.documents,
             len(tally.requests),
             tally.example,
@@ -331,11 +331,6 @@ def _same(tally: _Tally, declared: Mapping[str, Mapping[str, set[str]]]) -> tupl
                 differ.add(key)
     needed = max(ALIKE, (len(tally.values) + 1) // 2)
     return tuple(sorted(key for key, count in both.items() if key not in differ and count >= needed and len(seen[key]) > 1))
-
-
-def _begun(text: str, longest: int, removed: Callable[[str], str]) -> str:
-    """The text, or of a longer one as much as tells that it is longer."""
-    return text if len(text) <= longest else removed(text[: longest + _BEHIND])[: longest + 1]
 
 
 def _cut(text: str, longest: int) -> str:

@@ -202,7 +202,7 @@ SECRET = "hcaik_" + "0123456789abcdef" * 3
 
 @pytest.mark.parametrize("cut_at", [1, 20, len(SECRET) - 1])
 def test_a_secret_that_the_cut_goes_through_leaves_nothing_behind(cut_at: int) -> None:
-    """Of a text that is kept whole the export takes it out; of one that is cut, nobody would find its beginning."""
+    """An export takes whole secrets out of what is kept; of one that was cut, it would not find the beginning."""
     before = "x" * (undeclared.LONGEST_EXAMPLE - cut_at)
     document = {"url": f"{before}{SECRET}", f"{before}{SECRET}": 1, "url2": f"{before}{quote(SECRET, safe='')}&{before}"}
     entries = planned(RUN, 1)
