@@ -103,5 +103,6 @@ def insert(db: duckdb.DuckDBPyConnection, parts: pa.Table) -> None:
 
 
 def delete(db: duckdb.DuckDBPyConnection, rows: str, column: str = "long_text", parameters: Sequence[object] = ()) -> None:
-    """Delete the texts of rows that are about to be deleted; ``rows``: SQL from after FROM to a condition, with ``parameters``."""
+    """Delete the texts of rows that are about to be deleted, or not to be stored. ``rows``: SQL from after FROM to a condition, with
+    ``parameters``; ``column``: what their numbers are by, in SQL."""
     db.execute(f"DELETE FROM long_text WHERE number IN (SELECT {column} FROM {rows} AND {column} IS NOT NULL)", parameters)

@@ -75,8 +75,9 @@ class Store:
     ``migrations`` are applied in order, once each.
 
     ``inserts`` says, for a table, how appended rows get into it where a plain insert is not enough (an upsert, ids in the
-    order of commits). Such a function may run twice for the same rows, as ``work`` of :meth:`transact`. Where it has a method
-    ``prepare``, that is called with the writer thread's connection, once, before its first transaction.
+    order of commits). It finds what was appended with its rows to tables that have none, so it may take away there what it does not
+    store here. Such a function may run twice for the same rows, as ``work`` of :meth:`transact`. Where it has a method ``prepare``, that
+    is called with the writer thread's connection, once, before its first transaction.
 
     ``wal_limit``: how large DuckDB's write-ahead log grows before it becomes part of the file. Each time the last rows of every table are
     written anew, so a larger one is cheaper, and takes longer to read after a crash.
@@ -353,8 +354,8 @@ class Store:
         return results
 
     def _insert(self, db: duckdb.DuckDBPyConnection, waiting: dict[str, list[pa.Table]]) -> None:
-        for name, tables in waiting.items():
-            rows = pa.concat_tables(tables, promote_options="default")
+        for name in sorted(waiting, key=lambda name: name in self._inserts):
+            rows = pa.concat_tables(waiting[name], promote_options="default")
             insert = self._inserts.get(name)
             if insert is not None:
                 insert(db, rows)

@@ -73,6 +73,7 @@ def test_a_long_document_gives_way_to_the_one_that_completes_it(path: Path) -> N
     assert state.xray.segments.put([segment(0, in_progress=True, end_time=None, metadata={"d": {"v": "v" * 9_000}})]) == []
     (trace,) = state.xray.traces.batch([trace_id(0)]).traces
     assert [len(json.loads(text)["metadata"]["d"]["v"]) for _, text in trace.documents] == [sizes[-1]]
+    assert state.store.read("SELECT sum(strlen(text)) FROM long_text") == [(len(segment(0, **fields)),)], "nothing is kept of it"
     state.close()
 
 

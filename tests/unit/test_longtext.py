@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -15,6 +18,7 @@ from localstack import longtext
 from localstack.aws.state import APPLICATION, MIGRATIONS, State
 from localstack.rollbar import models as rollbar
 from localstack.store import Store
+from tests.waiting import until
 
 PIECES = st.sampled_from(["", "a", "ü", "\0", "😀", "a" * 3_999, "é" * 4_000, "😀" * 2_001, "b" * 8_000])
 TEXTS = st.lists(st.lists(PIECES, max_size=4).map("".join), max_size=4)
@@ -69,6 +73,31 @@ def test_an_older_file_of_the_local_aws_is_brought_up_to_date(tmp_path: Path) ->
     state.logs.put("g", "s", [(now + 1, large(count))])
     (newest,) = state.logs.filter("g", limit=1, from_head=False).events
     assert newest.message == large(count)
+    state.close()
+
+
+def test_nothing_is_left_of_an_event_whose_stream_is_deleted_while_it_comes(tmp_path: Path) -> None:
+    state = State(tmp_path / "aws.duckdb", "us-east-1")
+    state.logs.create_group("g", "STANDARD", None, False, {})
+    state.logs.create_stream("g", "s")
+    busy, go = threading.Event(), threading.Event()
+
+    def hold(_: duckdb.DuckDBPyConnection) -> None:
+        busy.set()
+        go.wait(30)
+
+    event = (int(time.time() * 1000), "m" * 9_000)
+    with ThreadPoolExecutor(3) as pool:
+        calls: list[Future[Any]] = [pool.submit(state.store.transact, hold)]
+        assert busy.wait(30)
+        calls.append(pool.submit(state.logs.delete_stream, "g", "s"))
+        until(lambda: state.store._queue.qsize() == 1, 30, "the deletion in the queue")
+        calls.append(pool.submit(state.logs.put, "g", "s", [event]))
+        until(lambda: state.store._queue.qsize() == 2, 30, "the event in the queue")
+        go.set()
+        for call in calls:
+            call.result(30)
+    assert state.store.read("SELECT (SELECT count(*) FROM log_event), (SELECT count(*) FROM long_text)") == [(0, 0)]
     state.close()
 
 

@@ -174,6 +174,27 @@ def test_an_insert_function_decides_how_rows_get_in(path: Path) -> None:
     store.close()
 
 
+def test_an_insert_function_finds_what_came_beside_its_rows(path: Path) -> None:
+    """Also where an earlier call of the same commit brought none of it."""
+    found: list[list[tuple[int]]] = []
+    both = {"item": rows(2), "beside": pa.table({"id": [2]})}
+
+    def insert(db: duckdb.DuckDBPyConnection, appended: pa.Table) -> None:
+        found.append(db.execute("SELECT id FROM beside ORDER BY id").fetchall())
+
+    store = Store(path, APPLICATION, [*MIGRATIONS, "CREATE TABLE beside (id BIGINT)"], inserts={"item": insert})
+    gate = hold(store)
+    first = thread(lambda: store.append({"item": rows(1)}))
+    until(lambda: store._queue.qsize() == 1, 10, "the first call in the queue")
+    second = thread(lambda: store.append(both))
+    until(lambda: store._queue.qsize() == 2, 10, "both calls in the queue")
+    gate.set()
+    first.join(10)
+    second.join(10)
+    assert found == [[(2,)]]
+    store.close()
+
+
 # -- reading
 
 

@@ -458,7 +458,11 @@ class LogEventInsert:
         ids = pa.array(range(self._next, self._next + rows.num_rows), pa.int64())
         self._next += rows.num_rows
         with registered(db, rows.append_column("id", ids)) as view:
-            db.execute(f"INSERT INTO log_event BY NAME SELECT * FROM {view} WHERE stream_id IN (SELECT id FROM log_stream)")
+            ((stored,),) = db.execute(
+                f"INSERT INTO log_event BY NAME SELECT * FROM {view} WHERE stream_id IN (SELECT id FROM log_stream)"
+            ).fetchall()
+            if stored < rows.num_rows:
+                longtext.delete(db, f"{view} WHERE stream_id NOT IN (SELECT id FROM log_stream)")
 
 
 @dataclass(frozen=True, slots=True)

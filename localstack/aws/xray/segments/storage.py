@@ -135,6 +135,8 @@ class _Seen:
 
 #: Whether a segment ``new`` was in progress, and came after the complete one.
 _LATE = "(new.end_time IS NULL AND segment.end_time IS NOT NULL)"
+#: The long text of the one of the two that does not stay.
+_SUPERSEDED = f"CASE WHEN {_LATE} THEN new.long_text ELSE segment.long_text END"
 
 
 class SegmentInsert:
@@ -172,8 +174,9 @@ class SegmentInsert:
             targets = _targets(db, wave, known)
             aimed = wave.append_column("target", pa.array([target and target[0] for target in targets], pa.int64()))
             with registered(db, aimed.filter(pa.array([target is not None for target in targets]))) as view:
-                if any(target is not None and target[1] is not None for target in targets):
-                    longtext.delete(db, f"segment JOIN {view} new ON segment.rowid = new.target WHERE NOT {_LATE}", "segment.long_text")
+                long = wave["long_text"].to_pylist()
+                if any(target is not None and (target[1], new) != (None, None) for target, new in zip(targets, long, strict=True)):
+                    longtext.delete(db, f"segment, {view} new WHERE segment.rowid = new.target", _SUPERSEDED)
                 self._update(db, view)
             self._insert(db, wave.filter(pa.array([target is None for target in targets])))
 
