@@ -237,6 +237,7 @@ def test_a_replay_is_followed_and_ended_on_the_page_and_takes_its_run_and_its_co
         assert page.post(f"/runs/{new}/stop", headers={"Origin": "http://evil.example"}).status_code == 403
         stopped = page.post(f"/runs/{new}/stop")
         assert stopped.headers["Location"] == f"/runs/{new}/live?stopping=1&of={run}"
+        command.terminate()  # who asks twice gets the same
         output, _ = command.communicate(timeout=30)
     finally:
         command.kill()

@@ -68,6 +68,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _stop(_number: int, _frame: FrameType | None) -> None:
+    # Asked once more while it cleans up, it would leave half of that.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

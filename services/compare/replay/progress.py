@@ -25,6 +25,7 @@ from services.compare.replay.recorded import SIGNALS, Signal
 FILE: Final = "replaying.json"
 #: Seconds between two words.
 PAUSE: Final = 0.25
+_NEVER: Final = float("-inf")
 
 
 class Progress:
@@ -34,8 +35,10 @@ class Progress:
         self._path = folder / FILE
         self._planned = {str(signal): count for signal, count in planned.items()}
         self._sent: dict[str, int] = {}
-        self._said = 0.0
+        self._said = _NEVER
         self.say({})
+        # The first items are said however soon they are sent: at a low rate the next ones may take a minute.
+        self._said = _NEVER
 
     def say(self, sent: Mapping[Signal, int] | None = None, waiting: int | None = None) -> None:
         """``sent``: items that were answered so far, by signal; ``waiting``: all are sent, and the Collector still holds so many."""
