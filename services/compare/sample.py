@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterator
 from threading import Lock
 
 from compose.settings import SignalPath
-from services.compare.readers.base import Batch, Observation, Reader, Unreadable, Window, error_line
+from services.compare.readers.base import Batch, Observation, Reader, Window, unreadable
 
 _Key = tuple[SignalPath, str]
 
@@ -42,8 +42,7 @@ class Sample:
                 self.take(reader.paths, batch)
         except Exception as error:
             self.forget(reader.paths)
-            reason = error.reason if isinstance(error, Unreadable) else f"{type(error).__name__}: {error_line(error)}"
-            self.reasons |= dict.fromkeys(reader.paths, reason)
+            self.reasons |= dict.fromkeys(reader.paths, unreadable(error).reason)
 
     def take(self, paths: Collection[SignalPath], batch: Batch) -> None:
         """What a reader of ``paths`` says now."""

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 from compose.settings import SignalPath
 from services.compare.model import MetricTotal, PathState, Progress
-from services.compare.readers.base import Batch, Reader, Unreadable, Window, error_line
+from services.compare.readers.base import Batch, Reader, Unreadable, Window, unreadable
 from services.compare.readers.metrics import MetricReader
 from services.compare.verdicts import Comparison
 
@@ -78,7 +78,7 @@ class _Metric:
             observed = self.reader.totals(window)
             self.error = None
         except Exception as error:
-            observed, self.error = None, _unreadable(error)
+            observed, self.error = None, unreadable(error)
         if observed != self.observed:
             self.observed, self.changed = observed, time.monotonic()
         reason = self.error.reason if self.error is not None else None
@@ -199,7 +199,7 @@ def _look(comparison: Comparison, window: Window, sources: Sequence[_Source], me
                 put(source, batch)
             put(source, None)
         except Exception as error:
-            put(source, _unreadable(error))
+            put(source, unreadable(error))
 
     # Daemons: who interrupts compare does not wait for a backend that hangs.
     threads = [threading.Thread(target=read, args=(source,), daemon=True) for source in sources]
@@ -229,12 +229,3 @@ def _look(comparison: Comparison, window: Window, sources: Sequence[_Source], me
         stopped.set()
     for thread in threads:
         thread.join()
-
-
-def _unreadable(error: Exception) -> Unreadable:
-    """An answer of a shape no reader knows is a backend that cannot be read, not an empty one."""
-    if isinstance(error, Unreadable):
-        return error
-    return Unreadable(
-        f"the answer could not be understood ({type(error).__name__}: {error_line(error)})", "is the endpoint the vendor's API?"
-    )

@@ -20,7 +20,7 @@ from loadtest.ledger import LedgerEntry, LedgerError
 from loadtest.runs import Run, RunError, load_run, runs
 from services.compare.model import AS_EXPECTED, PathState, Verdict
 from services.compare.paths import SAMPLED_KINDS
-from services.compare.readers.base import Observation, Reader, Unreadable, error_line, sent_at
+from services.compare.readers.base import Observation, Reader, sent_at, unreadable
 from services.compare.verdicts import Comparison
 
 #: Columns of the bar that shows when a span was.
@@ -131,10 +131,9 @@ def collect(
     def ask(reader: Reader) -> tuple[list[Observation], str | None, str]:
         try:
             return reader.trace(trace_id, around), None, ""
-        except Unreadable as error:
-            return [], error.reason, error.hint
         except Exception as error:
-            return [], f"the answer could not be understood ({type(error).__name__}: {error_line(error)})", ""
+            why = unreadable(error)
+            return [], why.reason, why.hint
 
     def answer(asked: Future[tuple[list[Observation], str | None, str]]) -> tuple[list[Observation], str | None, str]:
         try:
@@ -148,9 +147,9 @@ def collect(
         began = time.monotonic()
         try:
             for reader, asked in [(reader, threads.submit(ask, reader)) for reader in readers]:
-                observations, unreadable, hint = answer(asked)
+                observations, reason, hint = answer(asked)
                 for path in reader.paths & set(paths):
-                    views[path] = PathView(path, [each for each in observations if each.path is path], unreadable, hint=hint)
+                    views[path] = PathView(path, [each for each in observations if each.path is path], reason, hint=hint)
         finally:
             # Who interrupts this does not wait for a backend that hangs.
             threads.shutdown(wait=False, cancel_futures=True)

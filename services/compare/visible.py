@@ -28,7 +28,7 @@ from typing import Any, Final, Protocol
 from compose.settings import Settings, SignalPath
 from loadtest.runs import Run
 from services.compare.pulse import Pulse
-from services.compare.readers.base import SLACK, Unreadable, Window, error_line, sent_at
+from services.compare.readers.base import SLACK, Unreadable, Window, error_line, sent_at, unreadable
 from services.cruddur.signals import OTEL_SERVICE, REQUEST_EVENT, XRAY_SEGMENT
 
 #: Seconds without anybody asking after which nothing is read any more.
@@ -321,10 +321,9 @@ class Watch:
         try:
             seen = look.seen(expected)
         except Exception as error:
-            if not isinstance(error, Unreadable):
-                error = Unreadable(f"the answer could not be understood ({type(error).__name__}: {error_line(error)})")
-            self._failed(look.paths, error)
-            return AGAIN_REFUSED if error.final else max(AGAIN, look.pause)
+            why = unreadable(error)
+            self._failed(look.paths, why)
+            return AGAIN_REFUSED if why.final else max(AGAIN, look.pause)
         with self.lock:
             for path in look.paths:
                 # What the backend shows already and the ledger has not yet is not finished.

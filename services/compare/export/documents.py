@@ -19,7 +19,7 @@ from services.compare import drafts
 from services.compare.export.forms import DOCUMENTS, Kept
 from services.compare.export.secrets import Secrets
 from services.compare.readers import readers
-from services.compare.readers.base import Observation, Reader, Unreadable, Window, error_line
+from services.compare.readers.base import Observation, Reader, Window, unreadable
 from services.compare.record import DOCUMENTS as FILE
 
 #: What the folder is called, with an ending, in which documents are collected.
@@ -104,10 +104,8 @@ def _read(reader: Reader, window: Window, sink: _Sink) -> str | None:
     try:
         for batch in reader.read(window, None):
             sink.add(each for each in batch.observations if each.trace_id in window.traces or each.run == window.run)
-    except Unreadable as error:
-        return error.reason
     except Exception as error:
-        return f"the answer could not be understood ({type(error).__name__}: {error_line(error)})"
+        return unreadable(error).reason
     return None
 
 

@@ -159,6 +159,15 @@ def parse(document: str | bytes) -> Any:
             raise ValueError("values lie within one another too deeply") from error
 
 
+def unreadable(error: Exception) -> Unreadable:
+    """What reading failed with: an answer of a shape no reader knows is a backend that cannot be read, not an empty one."""
+    if isinstance(error, Unreadable):
+        return error
+    return Unreadable(
+        f"the answer could not be understood ({type(error).__name__}: {error_line(error)})", "is the endpoint the vendor's API?"
+    )
+
+
 def error_line(error: BaseException) -> str:
     """One line about an exception, short enough for a table."""
     text = " ".join(str(error).split()) or type(error).__name__
