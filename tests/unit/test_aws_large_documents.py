@@ -5,16 +5,22 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import Any, cast
 
+import duckdb
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from localstack import longtext
 from localstack.aws import state as aws
 from localstack.aws.state import State
-from localstack.aws.xray.segments.validation import MAX_DOCUMENT_BYTES
+from localstack.aws.xray.segments import storage
+from localstack.aws.xray.segments.validation import MAX_DOCUMENT_BYTES, Segment, parse
 from localstack.aws.xray.spans.receiving import MAX_SPAN_BYTES
-from localstack.aws.xray.traces.derivation import MAX_INDEXED
+from localstack.aws.xray.traces import index
+from localstack.aws.xray.traces.derivation import MAX_INDEXED, Changed, derive
 from localstack.aws.xray.traces.reading import SummaryQuery
+from localstack.store import Store
 from tests.waiting import until
 
 NOW = time.time()
@@ -57,6 +63,36 @@ def test_segments(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         state.close()
         state = State(path, "us-east-1")
     state.close()
+
+
+class Counting:
+    """A connection, and how many statements it has run."""
+
+    def __init__(self, db: duckdb.DuckDBPyConnection) -> None:
+        self._db = db
+        self.statements = 0
+
+    def __getattr__(self, name: str) -> Any:
+        self.statements += name == "execute"
+        return getattr(self._db, name)
+
+
+@pytest.mark.parametrize("sparing", [False, True])
+def test_long_documents_among_short_ones_are_indexed_together(tmp_path: Path, sparing: bool) -> None:
+    """However they lie: a statement for each of them would take two hundred times as long."""
+    schema = (*storage.SCHEMA, *storage.ID_BITS, *storage.INDEXED, *longtext.SCHEMA, *storage.LONG_DOCUMENTS, *index.SCHEMA)
+    store = Store(tmp_path / "aws.duckdb", "test", schema, inserts={"segment": storage.SegmentInsert()})
+    found = [
+        parse(segment(number, http={"request": {"url": f"http://{number}"}}, metadata={"d": "v" * (9_000 if number % 2 else 90)}), NOW)
+        for number in range(600)
+    ]
+    store.append(storage.to_arrow([one for one in found if isinstance(one, Segment)], NOW))
+    with store.transaction() as db:
+        counting = Counting(db)
+        derive(cast(duckdb.DuckDBPyConnection, counting), Changed(0, 1, 1, 0), sparing)
+    assert sorted(store.read("SELECT trace_id, http_url FROM xray_trace")) == [(trace_id(n), f"http://{n}") for n in range(600)]
+    assert counting.statements < 50
+    store.close()
 
 
 def test_a_long_document_gives_way_to_the_one_that_completes_it(path: Path) -> None:

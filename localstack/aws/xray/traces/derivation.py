@@ -6,6 +6,7 @@ what the tables of :mod:`localstack.aws.xray.traces.index` hold. A value of a wr
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import duckdb
@@ -353,17 +354,19 @@ def derive(db: duckdb.DuckDBPyConnection, changed: Changed, sparing: bool = Fals
     if first is not None:
         for table in _TABLES:
             db.execute(f"DELETE FROM {table} WHERE trace IN (FROM derived_dirty) AND began BETWEEN ? AND ?", [first, last])
-    ranges = _ranges(db, "segment WHERE trace IN (FROM derived_dirty) AND long_text IS NULL") if sparing else _EVERYTHING
+    short = "CASE WHEN long_text IS NULL THEN bytes ELSE 0 END"
+    ranges = _ranges(db, "segment WHERE trace IN (FROM derived_dirty)", short) if sparing else _EVERYTHING
     into = "CREATE OR REPLACE TEMP TABLE derived_entity AS"
+    # Nothing has changed, it may be: the table is needed all the same.
     for first, last in ranges or _EVERYTHING:
         db.execute(f"{into} {_SHORT}", {"first": first, "last": last})
         into = "INSERT INTO derived_entity BY NAME"
-    for first, last in _ranges(db, "segment WHERE trace IN (FROM derived_dirty) AND long_text IS NOT NULL"):
-        numbers = db.execute("SELECT long_text FROM segment WHERE rowid BETWEEN ? AND ?", [first, last]).fetchall()
-        texts = longtext.whole(db, (number for (number,) in numbers))
+    for numbers in _long(db):
+        texts = longtext.whole(db, numbers)
         table = pa.table({"number": pa.array(texts.keys(), pa.int64()), "text": pa.array(texts.values(), pa.string())})
         with registered(db, table) as view:
             beside = f"SELECT segment.rowid, segment.* REPLACE (text AS document) FROM segment JOIN {view} ON number = long_text"
+            first, last = _EVERYTHING[0]
             db.execute(f"{into} {_documents(beside)}", {"first": first, "last": last})
     level = 0
     while db.execute("SELECT 1 FROM derived_entity WHERE level = ? AND embedded > 0 LIMIT 1", [level]).fetchall():
@@ -380,5 +383,20 @@ def derive(db: duckdb.DuckDBPyConnection, changed: Changed, sparing: bool = Fals
         db.execute(f"DROP TABLE {name}")
 
 
-def _ranges(db: duckdb.DuckDBPyConnection, rows: str) -> list[tuple[int, int]]:
-    return row_ranges(db.execute(f"SELECT rowid, bytes FROM {rows} ORDER BY rowid").fetchall(), _RANGE_BYTES)
+def _ranges(db: duckdb.DuckDBPyConnection, rows: str, size: str = "bytes") -> list[tuple[int, int]]:
+    return row_ranges(db.execute(f"SELECT rowid, {size} FROM {rows} ORDER BY rowid").fetchall(), _RANGE_BYTES)
+
+
+def _long(db: duckdb.DuckDBPyConnection) -> Iterator[list[int]]:
+    """The numbers of the long documents, some at a time: wherever their rows are, as these hold nothing of them."""
+    some: list[int] = []
+    room = _RANGE_BYTES
+    query = "SELECT long_text, bytes FROM segment WHERE trace IN (FROM derived_dirty) AND long_text IS NOT NULL ORDER BY long_text"
+    for number, size in db.execute(query).fetchall():
+        if some and size > room:
+            yield some
+            some, room = [], _RANGE_BYTES
+        some.append(number)
+        room -= size
+    if some:
+        yield some
