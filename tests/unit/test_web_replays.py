@@ -128,9 +128,12 @@ def test_a_replay_that_has_taken_its_run_back_leads_to_what_it_was_of(client: Fl
     assert client.get(f"/runs/{NEW}/live?of={OLD}").headers["Location"] == gone
     moved = client.get(f"/runs/{NEW}/live/now?state=running&of={OLD}")
     assert (moved.status_code, moved.headers["HX-Redirect"]) == (200, gone)
+    twice = client.post(f"/runs/{NEW}/stop?of={OLD}")
+    assert (twice.status_code, twice.headers["Location"]) == (303, gone), "the second click of two"
     assert f"The replay {NEW} was stopped, or failed, and has taken its run back." in text(client, gone)
     for nowhere in ("", f"?of={NEW}", "?of=../../x", "?of=http://evil.example/"):
         assert client.get(f"/runs/{NEW}/live{nowhere}").status_code == 404
         assert client.get(f"/runs/{NEW}/live/now{nowhere}").status_code == 404
+        assert client.post(f"/runs/{NEW}/stop{nowhere}").status_code == 404
     for said in (OLD, "<b>buy this</b>", "20260105-080000-0001x"):
         assert "has taken its run back" not in client.get(f"/runs/{OLD}", query_string={"taken_back": said}).text

@@ -95,6 +95,8 @@ def start() -> ResponseReturnValue:
 
 @blueprint.post("/runs/<run_id>/stop")
 def end(run_id: str) -> ResponseReturnValue:
+    if taken_back := _taken_back(run_id):
+        return redirect(taken_back, 303)  # Asked twice: the first time was enough.
     run = site().run(run_id)
     if not stop(run) and run.loader is not None:
         reason = f"Run {run_id} is not made by a load or a replay on this machine."
