@@ -27,7 +27,7 @@ from services.cruddur.signals import Kind, Outcome, Route, expected
 SAMPLE: Final = 200
 #: Names of a path that are kept, fields of one document that are looked at, and how deep they may lie.
 MOST_NAMES: Final = 300
-MOST_FIELDS: Final = 500
+MOST_FIELDS: Final = 2_000
 DEEPEST: Final = 12
 #: Characters of a name and of an example that are kept.
 LONGEST_NAME: Final = 200

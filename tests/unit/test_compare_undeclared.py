@@ -187,7 +187,7 @@ def test_what_is_kept_is_bounded_and_says_that_it_was_cut() -> None:
 
 
 def test_a_record_of_more_values_than_are_looked_at_loses_no_attribute_and_says_so() -> None:
-    frames = [{"filename": f"{number}.py", "lineno": number, "method": "f", "code": "f()"} for number in range(200)]
+    frames = [{"filename": f"{number}.py", "lineno": number, "method": "f", "code": "f()"} for number in range(600)]
     entries = planned(RUN, 1)
     item = {"body": {"trace": {"frames": frames}}, "custom": {"run": RUN, "region": "here"}}
     kept = undeclared.undeclared(
