@@ -218,29 +218,33 @@ def test_a_wrong_configuration_is_told_in_the_collectors_words_and_leaves_nothin
 def test_a_replay_is_followed_and_ended_on_the_page_and_takes_its_run_and_its_collector_with_it(sandbox: Sandbox, run: str) -> None:
     page = create_app(sandbox.settings()).test_client()
     before = set(sandbox.runs())
-    command = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "services.compare.replay"],
         cwd=ROOT,
         env=sandbox.environment | {"RUN": run, "REPLAY_RATE": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-    )
-    try:
-        until(lambda: set(sandbox.runs()) - before, 30, "the new run")
-        (collector,) = psutil.Process(command.pid).children()
-        (new,) = set(sandbox.runs()) - before
-        until(lambda: re.search(r"[1-9][\d,]* of [\d,]+ recorded items are sent again", page.get(f"/runs/{new}/live").text), 30, "progress")
-        assert f"replay of {run}" in page.get("/loads/running").text
-        assert f'href="/runs/{new}/live"' in page.get(f"/runs/{run}").text, "the way from the run to its replay"
-        assert "Stop the replay" in page.get(f"/runs/{new}/live").text
-        assert page.post(f"/runs/{new}/stop", headers={"Origin": "http://evil.example"}).status_code == 403
-        stopped = page.post(f"/runs/{new}/stop")
-        assert stopped.headers["Location"] == f"/runs/{new}/live?stopping=1&of={run}"
-        command.terminate()  # who asks twice gets the same
-        output, _ = command.communicate(timeout=30)
-    finally:
-        command.kill()
+    ) as command:
+        try:
+            until(lambda: set(sandbox.runs()) - before, 30, "the new run")
+            (collector,) = psutil.Process(command.pid).children()
+            (new,) = set(sandbox.runs()) - before
+            until(
+                lambda: re.search(r"[1-9][\d,]* of [\d,]+ recorded items are sent again", page.get(f"/runs/{new}/live").text),
+                30,
+                "progress",
+            )
+            assert f"replay of {run}" in page.get("/loads/running").text
+            assert f'href="/runs/{new}/live"' in page.get(f"/runs/{run}").text, "the way from the run to its replay"
+            assert "Stop the replay" in page.get(f"/runs/{new}/live").text
+            assert page.post(f"/runs/{new}/stop", headers={"Origin": "http://evil.example"}).status_code == 403
+            stopped = page.post(f"/runs/{new}/stop")
+            assert stopped.headers["Location"] == f"/runs/{new}/live?stopping=1&of={run}"
+            command.terminate()  # who asks twice gets the same
+            output, _ = command.communicate(timeout=30)
+        finally:
+            command.kill()
     assert command.returncode == 130, output
     assert "the new run was taken back" in output
     assert set(sandbox.runs()) == before
