@@ -69,6 +69,8 @@ class Server:
 
     def close(self) -> None:
         self.connection.close()
+        # Waitress closes the file of a long answer when it sees that the client has gone, and not when it is told to close all.
+        until(lambda: not self._server.active_channels, 10, "the end of the connections")
         self._server.trigger.pull_trigger(lambda: wasyncore.close_all(self._server._map))
         self._thread.join(30)
         self._server.task_dispatcher.shutdown()
