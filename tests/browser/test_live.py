@@ -48,11 +48,10 @@ def test_a_load_is_started_watched_and_compared(page: Page, phone: Page, plain_p
     page.wait_for_url(re.compile("/live$"), timeout=SOON)
     run = run_of(page)
     far = page.locator("#how-far")
-    seen = []
-    for least in (1, 60):
+    least = 1
+    for _ in range(2):  # it moves, without a reload
         expect(far).to_have_text(re.compile(rf"^({'|'.join(str(n) for n in range(least, 241))}) of 240 requests"), timeout=SOON)
-        seen.append(int(far.inner_text().split(" ")[0]))
-    assert seen[0] < seen[1], "it moves, without a reload"
+        least = int(far.inner_text().split(" ")[0]) + 1
     # The same load, on the list, on a phone, and without JavaScript.
     phone.goto(f"{site}/")
     expect(phone.get_by_role("link", name=f"{run} goes on")).to_be_visible()

@@ -76,14 +76,17 @@ def test_the_backends_sampling_decides_when_asked_to(sandbox: Sandbox) -> None:
     run = sandbox.load(requests=200, sampling="rules")
     report = sandbox.compare(run, status=0)
 
-    def all_reported() -> Counter[str]:
-        found = requests_by_rule(sandbox) - before
-        return found if found.total() == 200 else Counter()
+    # Not each of the 200: the first may have come before the rules of now, since the sandbox's processes start before its rule is made,
+    # and what the SDK counts while it takes over changed rules is lost to it. It reports every 10 s, and looks every 10 s whether to.
+    reported: Counter[str] = Counter()
 
-    reported = until(all_reported, 20, "the X-Ray SDK's reports of 200 requests")
-    # The first few may have come before the rules of now: the sandbox's processes start before its rule is made.
-    assert reported.keys() <= {"Cruddur", "Default"}
-    assert reported["Cruddur"] >= 180
+    def nearly_all_reported() -> bool:
+        reported.clear()
+        reported.update(requests_by_rule(sandbox) - before)
+        return reported["Cruddur"] >= 180
+
+    until(nearly_all_reported, 40, "the X-Ray SDK's reports of nearly all of 200 requests")
+    assert reported.keys() <= {"Cruddur", "Default"}, reported
     for name in ("xray/sdk", "xray/otlp", "honeycomb/otlp"):
         assert report["paths"][name]["verdicts"]["not-sampled"] > 0, name
         assert report["paths"][name]["verdicts"]["seen"] > 0, name
