@@ -102,6 +102,12 @@ def read_ledger(folder: Path) -> list[LedgerEntry]:
     return [entries[sequence] for sequence in sorted(entries)]
 
 
+def mentions(folder: Path, trace_id: str) -> bool:
+    """Whether a ledger of the run in ``folder`` has this trace id, found without reading its lines. Raises OSError."""
+    needle = trace_id.encode()
+    return any(needle in path.read_bytes() for path in folder.glob("ledger-*.jsonl"))
+
+
 class Tally:
     """Counts the finished requests of a run that is going on. Each count reads only what the ledgers have grown by."""
 

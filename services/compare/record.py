@@ -52,8 +52,9 @@ from services.compare.verdicts import Comparison
 VERSION: Final = 1
 #: The file that names the record.
 RECORD: Final = "record.json"
-_TABLES: Final = "record-"
-_FOLDER: Final = re.compile(rf"{_TABLES}[0-9a-f]{{8}}")
+#: What the folder of a record's tables is called, with eight hex digits behind.
+FOLDER_PREFIX: Final = "record-"
+_FOLDER: Final = re.compile(rf"{FOLDER_PREFIX}[0-9a-f]{{8}}")
 #: The vendors' own records, which an export collects (:mod:`services.compare.export.documents`).
 DOCUMENTS: Final = "documents.parquet"
 #: What arrived beside what is declared.
@@ -136,7 +137,7 @@ def keep(folder: Path, comparison: Comparison, entries: Sequence[LedgerEntry], r
     Raises OSError."""
     # A page that has just opened the record in place may still read it.
     before = _in_place(folder)
-    with drafts.kept(folder, _TABLES) as tables:
+    with drafts.kept(folder, FOLDER_PREFIX) as tables:
         _write(tables / "requests.parquet", REQUESTS, [_requests(entries)])
         _write(tables / "observations.parquet", OBSERVATIONS, comparison.observations())
         _write(tables / "outcomes.parquet", OUTCOMES, _outcomes(comparison, report))
@@ -152,7 +153,7 @@ def keep(folder: Path, comparison: Comparison, entries: Sequence[LedgerEntry], r
         draft.write_text(json.dumps(written, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
         draft.replace(folder / RECORD)
     # Not what another compare of the run is writing now, nor what it puts in place meanwhile.
-    drafts.clear(folder, _TABLES, lambda name: name in (tables.name, before, _in_place(folder)))
+    drafts.clear(folder, FOLDER_PREFIX, lambda name: name in (tables.name, before, _in_place(folder)))
 
 
 def _in_place(folder: Path) -> str | None:
@@ -198,24 +199,24 @@ class Record:
         self.document = document
         self._threads = threading.local()
         self._db = duckdb.connect(":memory:", config={"memory_limit": "512MB", "threads": 2})
+        tables = folder / str(document["folder"])
         for name in TABLES:
-            path = str(folder / str(document["folder"]) / f"{name}.parquet").replace("'", "''")
-            self._db.execute(f"CREATE VIEW {name} AS FROM read_parquet('{path}')")
-        beside = folder / str(document["folder"]) / UNDECLARED_TABLE
-        if beside.exists():
-            path = str(beside).replace("'", "''")
-            self._db.execute(f"CREATE VIEW undeclared AS FROM read_parquet('{path}')")
+            self._view(name, tables / f"{name}.parquet")
+        if (tables / UNDECLARED_TABLE).exists():
+            self._view("undeclared", tables / UNDECLARED_TABLE)
         else:
             self._db.register("nothing_undeclared", UNDECLARED.empty_table())
             self._db.execute("CREATE TABLE undeclared AS FROM nothing_undeclared")
         # Once a run was exported, the vendors' own records are there, too.
-        collected = folder / str(document["folder"]) / DOCUMENTS
-        self.has_documents = collected.exists()
+        self.has_documents = (tables / DOCUMENTS).exists()
         if self.has_documents:
-            path = str(collected).replace("'", "''")
-            self._db.execute(f"CREATE VIEW documents AS FROM read_parquet('{path}')")
+            self._view("documents", tables / DOCUMENTS)
         else:
             self._db.execute("CREATE TABLE documents (path VARCHAR, trace_id VARCHAR, id VARCHAR, document VARCHAR)")
+
+    def _view(self, name: str, file: Path) -> None:
+        path = str(file).replace("'", "''")
+        self._db.execute(f"CREATE VIEW {name} AS FROM read_parquet('{path}')")
 
     @classmethod
     def open(cls, folder: Path) -> Record:

@@ -16,7 +16,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from compose.settings import Settings, SignalPath
-from loadtest.ledger import LedgerEntry, LedgerError
+from loadtest.ledger import LedgerEntry, LedgerError, mentions
 from loadtest.runs import Run, RunError, load_run, runs
 from services.compare.model import AS_EXPECTED, PathState, Verdict
 from services.compare.paths import SAMPLED_KINDS
@@ -184,11 +184,10 @@ def _judge(entry: LedgerEntry, views: dict[SignalPath, PathView]) -> None:
 
 def find(settings: Settings, trace_id: str) -> tuple[LedgerEntry, Run] | None:
     """The ledger line of a trace and its run; a ledger that cannot be read is passed over."""
-    needle = trace_id.encode()
     for run in reversed(runs(settings)):
         folder = settings.runs_dir / run
         try:
-            if any(needle in path.read_bytes() for path in folder.glob("ledger-*.jsonl")):
+            if mentions(folder, trace_id):
                 found = load_run(settings, run)
                 return next((entry, found) for entry in found.entries() if entry.trace_id == trace_id)
         except (RunError, LedgerError, OSError, StopIteration):

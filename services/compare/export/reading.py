@@ -116,7 +116,7 @@ def _contents(archive: zipfile.ZipFile, source: Path) -> Contents:
 
 def _unpack(archive: zipfile.ZipFile, contents: Contents, draft: Path, source: Path) -> None:
     """Write the run into ``draft``, checked."""
-    folder = draft / f"record-{secrets.token_hex(4)}"
+    folder = draft / f"{record.FOLDER_PREFIX}{secrets.token_hex(4)}"
     folder.mkdir()
     for name, member in contents.members.items():
         if member.bytes > LARGEST or archive.getinfo(name).file_size != member.bytes:

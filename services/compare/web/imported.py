@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from flask import request
 
+from loadtest.ledger import mentions
 from loadtest.runs import IMPORTED, RUN_ID, RunError, open_run, runs
 from services.compare import trace
 from services.compare.export import documents
@@ -80,7 +81,7 @@ def _of_trace(trace_id: str) -> Imported | None:
             run = open_run(folder)
             # A trace id begins with its time: few ledgers need be looked through.
             near = run.manifest.started - 3600 <= int(trace_id[:8], 16) <= (run.manifest.ended or float("inf")) + 3600
-            if near and any(trace_id.encode() in path.read_bytes() for path in folder.glob("ledger-*.jsonl")):
+            if near and mentions(folder, trace_id):
                 return imported(run_id)
     return None
 
